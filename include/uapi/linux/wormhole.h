@@ -6,7 +6,11 @@
  * Every structure starts with its own size, as in openat2(2): the caller sets
  * it to sizeof() of the structure it was compiled with. A size smaller than
  * the first published one is EINVAL; a larger one is accepted if all bytes the
- * kernel does not know are zero, and E2BIG otherwise.
+ * kernel does not know are zero, and E2BIG otherwise, as is one larger than a
+ * page. That size is what counts, not the one that is part of the ioctl's
+ * number. The kernel writes no more than it knows.
+ *
+ * Any ioctl: EFAULT bad address; ENOTTY unknown ioctl.
  */
 #ifndef _UAPI_LINUX_WORMHOLE_H
 #define _UAPI_LINUX_WORMHOLE_H
@@ -19,7 +23,7 @@
 /* Bits of wormhole_info.cpu_features: what every online CPU can do. */
 #define WORMHOLE_CPU_VMX		(1ULL << 0)
 #define WORMHOLE_CPU_EPT		(1ULL << 1)
-/* VM function 0, EPTP switching */
+/* VM function 0, EPTP switching, and EPT entries that are execute-only */
 #define WORMHOLE_CPU_VMFUNC		(1ULL << 2)
 #define WORMHOLE_CPU_POSTED_INTR	(1ULL << 3)
 
@@ -29,11 +33,11 @@
 #define WORMHOLE_KERNEL_APICV		(1ULL << 2)
 
 struct wormhole_info {
-	__u32 size;
+	__u32 size;		/* in: of the structure; out: what the kernel knows of it */
 	__u32 abi_version;
 	__u64 cpu_features;
 	__u64 kernel_features;
-	/* pairings that exist now */
+	/* pairings of two VMs that are both there */
 	__u32 pairings;
 	__u32 reserved;
 };
@@ -44,7 +48,16 @@ struct wormhole_info {
  * client_vm_fd, server_vm_fd: file descriptors of two different KVM VMs, as
  * KVM_CREATE_VM returned them. The kernel keeps no reference to the files.
  * name: NUL-terminated label for fdinfo and debugfs, [A-Za-z0-9._-], may be
- * empty.
+ * empty. What follows the NUL is ignored.
+ *
+ * A VM can be the client of one pairing and the server of another at the same
+ * time, but not twice the same.
+ *
+ * EPERM without CAP_SYS_ADMIN in the initial user namespace; EINVAL unknown
+ * flag, or malformed name; EBADF a file descriptor is not open; EMEDIUMTYPE a
+ * file is not a KVM VM's; ELOOP both are the same VM; ESRCH the process of a
+ * VM has gone; EBUSY a VM has this role in another pairing; EINTR a signal
+ * came; EMFILE, ENFILE, ENOMEM. They are looked for in this order.
  */
 struct wormhole_pair {
 	__u32 size;
@@ -61,8 +74,26 @@ struct wormhole_pair {
 #define WORMHOLE_IOC_PAIR	_IOW(WORMHOLE_IOC_MAGIC, 0x01, struct wormhole_pair)
 
 /*
- * A pairing's file descriptor: poll(2) reports EPOLLHUP once either VM has
- * gone; /proc/PID/fdinfo/FD has one "wormhole-KEY: value" line per statistic.
+ * A pairing ends when the last copy of its file descriptor is closed, or when
+ * the address space that one of its VMs was created in (QEMU's) ends. In the
+ * latter case poll(2) reports EPOLLHUP from when the kernel has let go of both
+ * VMs, and the file descriptor remains to read the last statistics from. A VM
+ * all of whose file descriptors are closed, but whose process lives, stays
+ * until its pairing is closed.
+ *
+ * /proc/PID/fdinfo/FD has one "wormhole-KEY: value" line per statistic:
+ *	id			number of the pairing since the module was loaded
+ *	name
+ *	state			paired, client-gone or server-gone
+ *	age-seconds		since the VMs were paired
+ *	client-pid, server-pid	of the thread that created the VM
+ *	client-exits, server-exits
+ *				VM exits of all vCPUs since the VM was created
+ *	client-interrupt-exits, server-interrupt-exits
+ *				those of them that an interrupt of the host caused
+ * /sys/kernel/debug/wormhole/ID/ has the same, one file each ("_" for "-"), and
+ * /sys/kernel/debug/wormhole/pairings a table of all, one line each. Exit
+ * counts are KVM's own.
  */
 
 #endif /* _UAPI_LINUX_WORMHOLE_H */

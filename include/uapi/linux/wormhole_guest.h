@@ -36,10 +36,13 @@ struct wormhole_guest_info {
 
 /*
  * CONNECT: take a free channel and wait until a server accepts it.
- * ACCEPT: wait for a client and accept it. O_NONBLOCK: EAGAIN (ACCEPT only).
+ * ACCEPT: wait for a client and accept it, also for a client VM to come up.
+ * O_NONBLOCK: EAGAIN (ACCEPT only).
  *
- * EISCONN file already bound; EOPNOTSUPP wrong role; ENOTCONN the other VM is
- * not there; ENOSPC no channel free (CONNECT); ETIMEDOUT; EINTR.
+ * EISCONN file already bound; EALREADY another thread is binding it;
+ * EOPNOTSUPP wrong role; ENOTCONN the other VM is not there (CONNECT); ENOSPC
+ * all channels in use in this VM (CONNECT); ETIMEDOUT; EINTR; ENODEV the
+ * device has gone.
  */
 struct wormhole_guest_bind {
 	__u32 size;
@@ -54,12 +57,13 @@ struct wormhole_guest_bind {
 
 /*
  * Sleep until this side's event word differs from @seen, the peer closes or
- * its VM goes. ENOTCONN unbound file; ETIMEDOUT; EINTR.
+ * its VM goes. ENOTCONN unbound file; ETIMEDOUT; EINTR; ENODEV the device has
+ * gone.
  */
 struct wormhole_guest_wait {
 	__u32 size;
 	__u32 seen;
-	__s64 timeout_ns;	/* relative; -1 = no limit; 0 = only look */
+	__s64 timeout_ns;	/* relative; -1 = no limit; 0 = only look, no ETIMEDOUT */
 	__u32 event;		/* out: the event word now */
 	__u32 status;		/* out: WORMHOLE_GUEST_WAIT_* bits */
 };

@@ -60,7 +60,14 @@ struct wormhole_channel {
 	 * client's driver picks it; the server's driver repeats it to accept.
 	 */
 	__u32 state[WORMHOLE_ROLES];
-	__u8 pad0[56];
+	/*
+	 * Per role: pages from the channel's start that processes of that VM
+	 * may have touched since it last set this to 0 (the client at CONNECT,
+	 * the server at ACCEPT). The client clears that much before it offers
+	 * the channel again, so that no process sees what another one left.
+	 */
+	__u32 touched[WORMHOLE_ROLES];
+	__u8 pad0[48];
 	/* Offset 64: number of notifications sent to the server */
 	__u32 event_server;
 	__u8 pad1[60];

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Input of bindgen: Wormhole's UAPI, for both modules. bindgen does not
+ * evaluate the _IO*() macros; constants of that value it does, and Kbuild
+ * strips RUST_CONST_HELPER_ from their names.
+ */
+#include <linux/wormhole.h>
+#include <linux/wormhole_guest.h>
+#include <linux/wormhole_window.h>
+
+#define IOCTL(name) const __u32 RUST_CONST_HELPER_##name = name
+
+IOCTL(WORMHOLE_IOC_INFO);
+IOCTL(WORMHOLE_IOC_PAIR);
+IOCTL(WORMHOLE_GUEST_IOC_INFO);
+IOCTL(WORMHOLE_GUEST_IOC_CONNECT);
+IOCTL(WORMHOLE_GUEST_IOC_ACCEPT);
+IOCTL(WORMHOLE_GUEST_IOC_NOTIFY);
+IOCTL(WORMHOLE_GUEST_IOC_WAIT);
