@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Which transport to use, from the environment or by hand.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Limits};
+
+/// Device of the first window of this VM.
+pub const DEFAULT_DEVICE: &str = "/dev/wormhole_guest0";
+
+/// Where the peer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The other VM of a window: the guest driver's device.
+    Ring(PathBuf),
+    /// A process anywhere: `host:port`.
+    Tcp(String),
+    /// A process of this machine, by the code of `ring` over a memfd: the Unix
+    /// socket at which the server listens. For tests.
+    Memfd(PathBuf),
+}
+
+/// How to reach, or be reached by, the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the peer is.
+    pub endpoint: Endpoint,
+    /// Bounds of this end.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// A configuration with the default limits.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Config {
+            endpoint,
+            limits: Limits::default(),
+        }
+    }
+
+    /// `ring` through the device at `path`.
+    pub fn ring(path: impl Into<PathBuf>) -> Self {
+        Config::new(Endpoint::Ring(path.into()))
+    }
+
+    /// `tcp` at `host:port`.
+    pub fn tcp(address: impl Into<String>) -> Self {
+        Config::new(Endpoint::Tcp(address.into()))
+    }
+
+    /// `memfd` at the Unix socket `path`.
+    pub fn memfd(path: impl Into<PathBuf>) -> Self {
+        Config::new(Endpoint::Memfd(path.into()))
+    }
+
+    /// What the environment asks for:
+    ///
+    /// | variable | |
+    /// |---|---|
+    /// | `WORMHOLE_TRANSPORT` | `ring`, `tcp` or `memfd`; without it `ring` if the device is there, else `tcp` if its address is given |
+    /// | `WORMHOLE_DEVICE` | device for `ring`; [`DEFAULT_DEVICE`] if not set |
+    /// | `WORMHOLE_TCP` | `host:port` for `tcp` |
+    /// | `WORMHOLE_MEMFD` | Unix socket for `memfd` |
+    /// | `WORMHOLE_SPINS` | [`Limits::spins`] |
+    ///
+    /// A variable that is empty counts as not set.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it names no transport, an unknown one, or one
+    /// without its address, or a number that is none.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from_variables(
+            |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
+            Path::exists,
+        )
+    }
+
+    fn from_variables(
+        variable: impl Fn(&str) -> Option<String>,
+        exists: impl Fn(&Path) -> bool,
+    ) -> Result<Self, Error> {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let needed =
+            |name| variable(name).ok_or_else(|| Error::Config(format!("{name} is not set")));
+        let device = || variable("WORMHOLE_DEVICE").unwrap_or_else(|| DEFAULT_DEVICE.into());
+        let mut config = match variable("WORMHOLE_TRANSPORT").as_deref() {
+            Some("ring") => Config::ring(device()),
+            Some("tcp") => Config::tcp(needed("WORMHOLE_TCP")?),
+            Some("memfd") => Config::memfd(needed("WORMHOLE_MEMFD")?),
+            Some(other) => {
+                return Err(Error::Config(format!(
+                    "WORMHOLE_TRANSPORT is \"{other}\", which is none of ring, tcp, memfd"
+                )))
+            }
+            None if exists(Path::new(&device())) => Config::ring(device()),
+            None => match variable("WORMHOLE_TCP") {
+                Some(address) => Config::tcp(address),
+                None => {
+                    return Err(Error::Config(format!(
+                        "{} does not exist, and neither WORMHOLE_TRANSPORT nor WORMHOLE_TCP is set",
+                        device()
+                    )))
+                }
+            },
+        };
+        if let Some(spins) = variable("WORMHOLE_SPINS") {
+            config.limits.spins = spins.parse().map_err(|_| {
+                Error::Config(format!("WORMHOLE_SPINS is \"{spins}\", which is no number"))
+            })?;
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)], device: bool) -> Result<Endpoint, String> {
+        Config::from_variables(
+            |name| {
+                let found = variables.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| value.to_string())
+            },
+            |_| device,
+        )
+        .map(|config| config.endpoint)
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_device_is_the_default() {
+        let ring = Endpoint::Ring(DEFAULT_DEVICE.into());
+        assert_eq!(config(&[], true), Ok(ring.clone()));
+        assert_eq!(config(&[("WORMHOLE_TCP", "h:1")], true), Ok(ring.clone()));
+        assert_eq!(config(&[("WORMHOLE_TRANSPORT", "")], true), Ok(ring));
+        assert_eq!(
+            config(&[("WORMHOLE_DEVICE", "/dev/x")], true),
+            Ok(Endpoint::Ring("/dev/x".into()))
+        );
+    }
+
+    #[test]
+    fn what_is_named_is_taken() {
+        assert_eq!(
+            config(&[("WORMHOLE_TRANSPORT", "ring")], false),
+            Ok(Endpoint::Ring(DEFAULT_DEVICE.into()))
+        );
+        let tcp = Ok(Endpoint::Tcp("h:1".into()));
+        let address = ("WORMHOLE_TCP", "h:1");
+        assert_eq!(config(&[("WORMHOLE_TRANSPORT", "tcp"), address], true), tcp);
+        assert_eq!(config(&[address], false), tcp);
+        assert_eq!(
+            config(
+                &[("WORMHOLE_TRANSPORT", "memfd"), ("WORMHOLE_MEMFD", "/s")],
+                true
+            ),
+            Ok(Endpoint::Memfd("/s".into()))
+        );
+    }
+
+    #[test]
+    fn errors_name_the_variable() {
+        for (variables, word) in [
+            (&[("WORMHOLE_TRANSPORT", "pigeon")][..], "pigeon"),
+            (&[("WORMHOLE_TRANSPORT", "tcp")][..], "WORMHOLE_TCP"),
+            (&[("WORMHOLE_TRANSPORT", "memfd")][..], "WORMHOLE_MEMFD"),
+            (
+                &[("WORMHOLE_TCP", "h:1"), ("WORMHOLE_SPINS", "-1")][..],
+                "WORMHOLE_SPINS",
+            ),
+            (&[][..], DEFAULT_DEVICE),
+        ] {
+            let error = config(variables, false).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Message transports between a Wormhole client and its server.
+//!
+//! A connection carries requests one way and replies the other. A request is
+//! either *posted*, and never answered, or a *call*, which is answered by
+//! exactly one reply; requests arrive in the order in which they were given.
+//! A client has at most one call under way.
+//!
+//! `ring` runs over a channel of the window that two VMs share, `tcp` over a
+//! TCP connection; [`Config`] says which, and where the peer is. `memfd` and
+//! [`pair()`] serve tests on one machine.
+//!
+//! The peer is not trusted: whatever it sends, or writes into shared memory,
+//! ends in an [`Error`] at worst, and takes no more memory than the bytes it
+//! sent. A peer that lives but does nothing is waited for, unless
+//! [`Limits::timeout`] says otherwise.
+
+mod config;
+mod error;
+mod limits;
+mod pair;
+mod ring;
+mod stream;
+mod tcp;
+
+use std::fmt;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub use config::{Config, Endpoint, DEFAULT_DEVICE};
+pub use error::Error;
+pub use limits::Limits;
+pub use pair::{pair, Ends};
+
+/// Whether a request awaits a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It does not.
+    Posted,
+    /// It does: [`Server::reply`] must follow.
+    Call,
+}
+
+/// Client end of a connection. One request message, at most one reply.
+pub trait Client: Send {
+    /// Hands over a request that awaits no reply. It may be kept back until the
+    /// next [`call`](Client::call) or [`flush`](Client::flush), which send
+    /// everything in order. What is kept back when the client is dropped may be
+    /// lost.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if the peer would not accept it; it is not sent.
+    fn post(&mut self, request: &[IoSlice<'_>]) -> Result<(), Error>;
+
+    /// Sends a request and waits for its reply, which replaces the contents of
+    /// `reply`. On an error the contents of `reply` are unspecified.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if the peer would not accept it; it is not sent.
+    fn call(&mut self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error>;
+
+    /// Sends what [`post`](Client::post) kept back and wakes the server.
+    fn flush(&mut self) -> Result<(), Error>;
+
+    /// Name of the transport, e.g. "ring" or "tcp".
+    fn transport(&self) -> &'static str;
+}
+
+/// Server end of one client's connection.
+pub trait Server: Send {
+    /// Waits for the next request, which replaces the contents of `request`.
+    /// `Ok(None)` when the client has gone between two requests.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] while a call awaits its reply.
+    fn receive(&mut self, request: &mut Vec<u8>) -> Result<Option<Kind>, Error>;
+
+    /// Answers the call that was received last.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if the client would not accept it: another reply can
+    /// be given instead. [`Error::Misuse`] if no call awaits a reply.
+    fn reply(&mut self, reply: &[IoSlice<'_>]) -> Result<(), Error>;
+}
+
+/// Connects to the server that `config` names.
+pub fn connect(config: &Config) -> Result<Box<dyn Client>, Error> {
+    let limits = &config.limits.bounded();
+    Ok(match &config.endpoint {
+        Endpoint::Ring(path) => Box::new(ring::device::connect(path, limits)?),
+        Endpoint::Tcp(address) => Box::new(tcp::connect(address, limits)?),
+        Endpoint::Memfd(path) => Box::new(ring::memfd::connect(path, limits)?),
+    })
+}
+
+/// Starts to listen where `config` says.
+pub fn listen(config: &Config) -> Result<Listener, Error> {
+    let inner = match &config.endpoint {
+        Endpoint::Ring(path) => ListenerInner::Ring(ring::device::Listener::open(path)?),
+        Endpoint::Tcp(address) => ListenerInner::Tcp(tcp::Listener::bind(address)?),
+        Endpoint::Memfd(path) => ListenerInner::Memfd(ring::memfd::Listener::bind(path)?),
+    };
+    Ok(Listener {
+        inner,
+        limits: config.limits.bounded(),
+    })
+}
+
+enum ListenerInner {
+    Ring(ring::device::Listener),
+    Tcp(tcp::Listener),
+    Memfd(ring::memfd::Listener),
+}
+
+/// Takes in clients. Its file descriptor polls readable when
+/// [`accept`](Listener::accept) would not block, and changes with each client;
+/// a process that is forked to serve one client should drop the listener.
+pub struct Listener {
+    inner: ListenerInner,
+    limits: Limits,
+}
+
+impl Listener {
+    /// Waits for the next client.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with `ErrorKind::Interrupted` when a signal came first.
+    pub fn accept(&mut self) -> Result<Connection, Error> {
+        let inner = match &mut self.inner {
+            ListenerInner::Ring(listener) => ConnectionInner::Ring(listener.accept()?),
+            ListenerInner::Tcp(listener) => ConnectionInner::Tcp(listener.accept()?),
+            ListenerInner::Memfd(listener) => ConnectionInner::Memfd(listener.accept()?),
+        };
+        Ok(Connection {
+            inner,
+            limits: self.limits,
+        })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.inner {
+            ListenerInner::Ring(listener) => listener.as_fd(),
+            ListenerInner::Tcp(listener) => listener.as_fd(),
+            ListenerInner::Memfd(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    /// Where clients reach it: a path, or e.g. `127.0.0.1:4711`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner {
+            ListenerInner::Ring(listener) => listener.fmt(f),
+            ListenerInner::Tcp(listener) => listener.fmt(f),
+            ListenerInner::Memfd(listener) => listener.fmt(f),
+        }
+    }
+}
+
+enum ConnectionInner {
+    Ring(ring::device::Connection),
+    Tcp(tcp::Connection),
+    Memfd(ring::memfd::Connection),
+}
+
+/// A client that was taken in, but not spoken to yet. It survives a fork: the
+/// child calls [`serve`](Connection::serve), the parent drops its copy, which
+/// leaves the child's connection alone.
+pub struct Connection {
+    inner: ConnectionInner,
+    limits: Limits,
+}
+
+impl Connection {
+    /// A connection whose file descriptor comes from elsewhere, for instance
+    /// from the parent of this process, which accepted it with the same
+    /// `config` and took it out with [`into_fd`](Connection::into_fd).
+    pub fn from_fd(fd: OwnedFd, config: &Config) -> Result<Self, Error> {
+        let inner = match &config.endpoint {
+            Endpoint::Ring(_) => ConnectionInner::Ring(ring::device::Connection::from_fd(fd)?),
+            Endpoint::Tcp(_) => ConnectionInner::Tcp(tcp::Connection::from_fd(fd)),
+            Endpoint::Memfd(_) => ConnectionInner::Memfd(ring::memfd::Connection::from_fd(fd)),
+        };
+        Ok(Connection {
+            inner,
+            limits: config.limits.bounded(),
+        })
+    }
+
+    /// The file descriptor that is the connection. Closed on exec.
+    pub fn into_fd(self) -> OwnedFd {
+        match self.inner {
+            ConnectionInner::Ring(connection) => connection.into_fd(),
+            ConnectionInner::Tcp(connection) => connection.into_fd(),
+            ConnectionInner::Memfd(connection) => connection.into_fd(),
+        }
+    }
+
+    /// Greets the client and returns the server end.
+    pub fn serve(self) -> Result<Box<dyn Server>, Error> {
+        let limits = &self.limits;
+        Ok(match self.inner {
+            ConnectionInner::Ring(connection) => Box::new(connection.serve(limits)?),
+            ConnectionInner::Tcp(connection) => Box::new(connection.serve(limits)?),
+            ConnectionInner::Memfd(connection) => Box::new(connection.serve(limits)?),
+        })
+    }
+}
+
+impl fmt::Display for Connection {
+    /// Who the client is, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner {
+            ConnectionInner::Ring(connection) => connection.fmt(f),
+            ConnectionInner::Tcp(connection) => connection.fmt(f),
+            ConnectionInner::Memfd(connection) => connection.fmt(f),
+        }
+    }
+}

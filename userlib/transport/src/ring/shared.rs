@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Memory that the other side can change at any time. The only module that
+//! touches it: by atomics for words, by copies for everything else, and never
+//! through a reference to its bytes.
+
+use std::collections::TryReserveError;
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{fence, AtomicU64, Ordering};
+use std::sync::Arc;
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::word::Word;
+use crate::Error;
+
+/// A shared mapping of a file.
+///
+/// # Invariants
+/// `base` points to `len` bytes, mapped readable and writable until the drop.
+struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread.
+unsafe impl Send for Mapping {}
+// SAFETY: all access is by atomics or by copies that tolerate other writers.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: by the invariants this is our mapping; whoever holds an
+        // address in it also holds the `Arc` around it, so there is no such.
+        // A failure would leave the pages mapped, which is harmless.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+/// A part of a shared mapping.
+///
+/// # Invariants
+/// `offset + len <= mapping.len`.
+#[derive(Clone)]
+pub(super) struct Region {
+    mapping: Arc<Mapping>,
+    offset: usize,
+    len: usize,
+}
+
+impl Region {
+    /// Maps the first `len` bytes of `file`.
+    ///
+    /// The file must not become shorter while it is mapped: an access beyond
+    /// its end raises SIGBUS.
+    pub(super) fn map(file: impl AsFd, len: u64) -> Result<Self, Error> {
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|&len| len > 0 && isize::try_from(len).is_ok())
+            .ok_or(Error::Protocol("a channel of impossible size"))?;
+        // SAFETY: a new mapping, at an address that the kernel chooses,
+        // replaces no memory that Rust knows of.
+        let base = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                file,
+                0,
+            )
+        }?;
+        let base =
+            NonNull::new(base.cast::<u8>()).ok_or(Error::Misuse("a mapping at address 0"))?;
+        Ok(Region {
+            mapping: Arc::new(Mapping { base, len }),
+            offset: 0,
+            len,
+        })
+    }
+
+    /// The part of `len` bytes at `offset`.
+    ///
+    /// # Panics
+    /// If it is not within this region: places never come from the other side.
+    pub(super) fn part(&self, offset: u64, len: u64) -> Region {
+        let (offset, len) = self.bounds(offset, len);
+        Region {
+            mapping: Arc::clone(&self.mapping),
+            offset: self.offset + offset,
+            len,
+        }
+    }
+
+    /// The word at `offset`.
+    ///
+    /// # Panics
+    /// If it is not aligned or not within this region.
+    pub(super) fn word(&self, offset: u64) -> SharedWord {
+        let region = self.part(offset, size_of::<AtomicU64>() as u64);
+        let place = region.address().cast::<AtomicU64>();
+        assert!(place.is_aligned(), "a shared word is aligned");
+        SharedWord {
+            place,
+            _mapping: region.mapping,
+        }
+    }
+
+    /// Copies `bytes` to `offset`.
+    ///
+    /// # Panics
+    /// If they do not fit into this region.
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) {
+        let (offset, len) = self.bounds(offset, bytes.len() as u64);
+        // SAFETY: `bounds` found both ends within the region, which by the
+        // invariants is mapped; `bytes` is ordinary memory of that length and
+        // no part of a mapping, to which nothing gives out references.
+        unsafe { copy(bytes.as_ptr(), self.address().as_ptr().add(offset), len) }
+    }
+
+    /// Copies from `offset` into all of `bytes`.
+    ///
+    /// # Panics
+    /// If they are not all within this region.
+    pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) {
+        let (offset, len) = self.bounds(offset, bytes.len() as u64);
+        // SAFETY: as in `write`, the other way.
+        unsafe { copy(self.address().as_ptr().add(offset), bytes.as_mut_ptr(), len) }
+    }
+
+    /// Appends the `len` bytes at `offset` to `bytes`.
+    ///
+    /// # Panics
+    /// If they are not all within this region.
+    pub(super) fn append_to(
+        &self,
+        offset: u64,
+        len: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), TryReserveError> {
+        let (offset, len) = self.bounds(offset, len);
+        bytes.try_reserve(len)?;
+        let spare = bytes.spare_capacity_mut();
+        // SAFETY: as in `write`, the other way; `try_reserve` made at least
+        // `len` bytes of spare capacity.
+        unsafe {
+            copy(
+                self.address().as_ptr().add(offset),
+                spare.as_mut_ptr().cast::<u8>(),
+                len,
+            );
+        }
+        let filled = bytes.len() + len;
+        // SAFETY: the first `len` bytes of the spare capacity were just written.
+        unsafe { bytes.set_len(filled) };
+        Ok(())
+    }
+
+    fn address(&self) -> NonNull<u8> {
+        // SAFETY: by the invariants the offset is within the mapping, or at its end.
+        unsafe { self.mapping.base.add(self.offset) }
+    }
+
+    fn bounds(&self, offset: u64, len: u64) -> (usize, usize) {
+        let within = offset
+            .checked_add(len)
+            .is_some_and(|end| end <= self.len as u64);
+        assert!(within, "an access within the region");
+        // Both are at most `self.len`, so neither is truncated.
+        (offset as usize, len as usize)
+    }
+}
+
+/// A word of a shared mapping, little-endian.
+///
+/// # Invariants
+/// `place` points to an aligned word in the mapping that is held with it, and
+/// which is accessed as a whole word and atomically only.
+pub(super) struct SharedWord {
+    place: NonNull<AtomicU64>,
+    _mapping: Arc<Mapping>,
+}
+
+// SAFETY: the mapping belongs to the process, and it is held.
+unsafe impl Send for SharedWord {}
+
+impl SharedWord {
+    fn atomic(&self) -> &AtomicU64 {
+        // SAFETY: valid and aligned by the invariants; an atomic may change
+        // behind a shared reference.
+        unsafe { self.place.as_ref() }
+    }
+}
+
+impl Word for SharedWord {
+    fn load(&self, order: Ordering) -> u64 {
+        u64::from_le(self.atomic().load(order))
+    }
+
+    fn store(&self, value: u64, order: Ordering) {
+        self.atomic().store(value.to_le(), order);
+    }
+
+    fn fence() {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// Copies `len` bytes of which the other side may be writing (or, if it breaks
+/// the rules, reading) some: then their values are unspecified.
+///
+/// The compiler knows nothing of the instructions but that they may touch any
+/// memory, so it can assume nothing of values that change meanwhile.
+///
+/// # Safety
+/// Both ranges must be mapped, `from` readable and `to` writable, and apart.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    use core::arch::asm;
+
+    /// String instructions take their time to start.
+    const SHORT: usize = 128;
+
+    if len > SHORT {
+        // SAFETY: the caller vouches for both ranges. The direction flag is
+        // clear by the ABI.
+        unsafe {
+            asm!(
+                "rep movsb",
+                inout("rcx") len => _,
+                inout("rsi") from => _,
+                inout("rdi") to => _,
+                options(nostack, preserves_flags),
+            );
+        }
+        return;
+    }
+    let words = len / 8;
+    for i in 0..words {
+        // SAFETY: the caller vouches for both ranges, of which this is a part.
+        unsafe {
+            asm!(
+                "mov {word}, [{from}]",
+                "mov [{to}], {word}",
+                word = out(reg) _,
+                from = in(reg) from.add(8 * i),
+                to = in(reg) to.add(8 * i),
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+    for i in 8 * words..len {
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "mov {byte}, [{from}]",
+                "mov [{to}], {byte}",
+                byte = out(reg_byte) _,
+                from = in(reg) from.add(i),
+                to = in(reg) to.add(i),
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+/// Copies `len` bytes of which the other side may be writing (or, if it breaks
+/// the rules, reading) some: then their values are unspecified.
+///
+/// # Safety
+/// Both ranges must be mapped, `from` readable and `to` writable, and apart.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    for i in 0..len {
+        // SAFETY: the caller vouches for both ranges; volatile accesses are
+        // not merged, repeated or reasoned about.
+        unsafe { to.add(i).write_volatile(from.add(i).read_volatile()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(len: u64) -> Region {
+        let file = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&file, len).unwrap();
+        Region::map(file, len).unwrap()
+    }
+
+    #[test]
+    fn copies_are_exact_at_every_length_and_alignment() {
+        let region = region(4096);
+        let bytes: Vec<u8> = (0..400u16).map(|i| (i % 251) as u8 + 1).collect();
+        for len in (0..40).chain(120..140).chain([255, 256, 300]) {
+            for offset in 0..17 {
+                region.write(0, &[0; 400]);
+                region.write(offset, &bytes[..len]);
+                let mut around = [9; 400];
+                region.read(0, &mut around);
+                let (before, rest) = around.split_at(offset as usize);
+                let (middle, after) = rest.split_at(len);
+                assert!(before.iter().chain(after).all(|&byte| byte == 0));
+                assert_eq!(middle, &bytes[..len]);
+                let mut grown = vec![1, 2];
+                region.append_to(offset, len as u64, &mut grown).unwrap();
+                assert_eq!(grown[2..], bytes[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_little_endian_and_of_the_same_memory() {
+        let region = region(4096).part(64, 128);
+        region
+            .word(8)
+            .store(0x0102_0304_0506_0708, Ordering::SeqCst);
+        let mut bytes = [0; 8];
+        region.read(8, &mut bytes);
+        assert_eq!(bytes, [8, 7, 6, 5, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn nothing_reaches_beyond_a_region() {
+        let region = region(4096).part(64, 128);
+        for (offset, len) in [(0, 129), (128, 1), (129, 0), (u64::MAX, 1), (1, u64::MAX)] {
+            let reach = std::panic::AssertUnwindSafe(|| region.part(offset, len));
+            assert!(std::panic::catch_unwind(reach).is_err(), "{offset} {len}");
+        }
+        assert!(Region::map(std::io::stdin(), 0).is_err());
+        assert!(Region::map(std::io::stdin(), u64::MAX).is_err());
+    }
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Messages as frames over a connected stream socket. Both ends of `tcp`, and
+//! of the pair for tests, are made of this.
+
+mod client;
+mod frame;
+mod hello;
+mod server;
+mod socket;
+
+pub(crate) use client::StreamClient;
+pub(crate) use server::StreamServer;
