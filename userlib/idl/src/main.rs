@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `wormhole-idl`: checks a description and prints what follows from it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use wormhole_idl::{client, coverage, protocol, server, Api};
+
+/// Check an API description and print what is generated from it.
+#[derive(Parser)]
+#[command(name = "wormhole-idl", version)]
+struct Options {
+    /// What to print.
+    output: Output,
+    /// The description.
+    #[arg(default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../opencl/spec/opencl.spec.rs"))]
+    description: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    /// Which functions of OpenCL 1.2 work, as reStructuredText.
+    Coverage,
+    /// Source of what both ends share.
+    Protocol,
+    /// Source of the client's functions.
+    Client,
+    /// Source of the server's dispatcher.
+    Server,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let api = Api::load(&options.description)?;
+    let text = match options.output {
+        Output::Coverage => coverage::table(&api, (1, 2)),
+        Output::Protocol => protocol::generate(&api)?,
+        Output::Client => client::generate(&api)?,
+        Output::Server => server::generate(&api)?,
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Descriptions that contradict themselves are refused where they do.
+
+use wormhole_idl::{client, coverage, protocol, server, Api};
+
+const HANDLES: &str = "
+    #[handle(variant = Queue, invalid = BAD_QUEUE, release = put)] type queue_t;
+";
+
+fn describe(functions: &str) -> Result<Api, String> {
+    let put = "#[since(1.0)] #[call(release)] pub fn put(queue: queue_t) -> cl_int;";
+    let text = format!("unsafe extern \"C\" {{ {HANDLES} {put} {functions} }}");
+    Api::parse(&text).map_err(|error| error.to_string())
+}
+
+fn refused(functions: &str) -> String {
+    match describe(functions) {
+        Err(error) => error,
+        Ok(_) => panic!("accepted: {functions}"),
+    }
+}
+
+#[test]
+fn everything_is_generated_from_a_good_one() {
+    let api = describe(
+        "#[since(1.1)] #[call(posted)] #[defer(queue)] #[check(size > 0, BAD_VALUE)]
+         pub fn send(queue: queue_t, #[input(bytes = size)] data: *const c_void, size: usize)
+             -> cl_int;
+         #[since(1.2)] #[call(sync)] #[report(queue)]
+         pub fn ask(queue: queue_t, #[output] answer: *mut u32,
+             #[output(new)] event: *mut queue_t) -> cl_int;
+         #[since(1.3)] #[stub(BAD_OPERATION)] pub fn later(queue: queue_t) -> queue_t;",
+    )
+    .unwrap();
+    assert_eq!(api.functions.len(), 4);
+    for source in [
+        protocol::generate(&api).unwrap(),
+        client::generate(&api).unwrap(),
+        client::exports(&api).unwrap(),
+        server::generate(&api).unwrap(),
+    ] {
+        assert!(
+            source.contains("send") || source.contains("Send"),
+            "{source}"
+        );
+    }
+    let table = coverage::table(&api, (1, 2));
+    assert!(table.contains("3 of 3 functions work"), "{table}");
+    assert!(!table.contains("later"), "{table}");
+}
+
+#[test]
+fn mistakes_are_named() {
+    let since = "#[since(1.0)]";
+    for (functions, message) in [
+        ("pub fn f() -> cl_int;", "needs #[since"),
+        ("#[since(1.0)] pub fn f() -> cl_int;", "needs #[call"),
+        (
+            "#[since(one)] #[call(sync)] pub fn f() -> cl_int;",
+            "expected floating point literal",
+        ),
+        (
+            "#[since(1.0)] #[call(maybe)] pub fn f() -> cl_int;",
+            "unknown call class",
+        ),
+        (
+            "#[since(1.0)] #[call(sync)] #[colour(red)] pub fn f() -> cl_int;",
+            "unknown attribute",
+        ),
+    ] {
+        assert!(
+            refused(functions).contains(message),
+            "{functions}: {}",
+            refused(functions)
+        );
+    }
+    for (function, message) in [
+        (
+            "#[call(sync)] pub fn f(p: *mut c_void) -> cl_int;",
+            "a pointer needs",
+        ),
+        (
+            "#[call(sync)] pub fn f(#[input] p: *const u32) -> cl_int;",
+            "an input needs",
+        ),
+        (
+            "#[call(sync)] pub fn f(#[input(len = 1)] p: u32) -> cl_int;",
+            "an input is a pointer",
+        ),
+        (
+            "#[call(sync)] pub fn f(#[output] p: *const u32) -> cl_int;",
+            "`*mut`",
+        ),
+        (
+            "#[call(sync)] pub fn f(#[output(new)] p: *mut u32) -> cl_int;",
+            "pointer to a handle",
+        ),
+        (
+            "#[call(sync)] pub fn f(#[input(len = 1, wide)] p: *const u32) -> cl_int;",
+            "unknown arg",
+        ),
+        (
+            "#[call(sync)] pub fn f(#[output(list, max = n, count = k)] p: *mut u32) -> cl_int;",
+            "is no parameter",
+        ),
+        (
+            "#[call(posted)] pub fn f(q: queue_t) -> cl_int;",
+            "needs #[defer",
+        ),
+        (
+            "#[call(posted)] #[defer(x)] pub fn f(q: queue_t) -> cl_int;",
+            "is no handle parameter",
+        ),
+        (
+            "#[call(posted)] #[defer(q)] pub fn f(q: queue_t, #[output] p: *mut u32) -> cl_int;",
+            "has no output",
+        ),
+        (
+            "#[call(posted)] #[defer(q)] pub fn f(q: queue_t) -> queue_t;",
+            "is not posted",
+        ),
+        ("#[call(local)] pub fn f() -> cl_int;", "needs #[custom"),
+        (
+            "#[call(retain)] pub fn f(q: queue_t, n: u32) -> cl_int;",
+            "take one handle",
+        ),
+        (
+            "#[call(sync)] #[message(request(n: u32))] pub fn f() -> cl_int;",
+            "both sides by hand",
+        ),
+        (
+            "#[call(release)] pub fn put(q: queue_t) -> cl_int;",
+            "described twice",
+        ),
+    ] {
+        let error = refused(&format!("{since} {function}"));
+        assert!(error.contains(message), "{function}: {error}");
+    }
+    assert!(Api::parse("unsafe extern \"C\" { type t; }").is_err());
+    assert!(Api::parse("fn f() {}").is_err());
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Contexts: their properties, which hold pointers, stay in the client.
+
+use std::ffi::{c_char, c_void};
+
+use wormhole_opencl_protocol::api::{ClCreateContext, Kind};
+use wormhole_opencl_protocol::constants::*;
+use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::types::*;
+
+use crate::api::marshal;
+use crate::object::{Object, Shadow};
+use crate::registry::{self, New};
+use crate::{connection, input};
+
+/// Told of errors in a context; the server's are not forwarded.
+type Notify = Option<unsafe extern "C" fn(*const c_char, *const c_void, usize, *mut c_void)>;
+
+/// A context's properties, taken apart.
+#[derive(Default)]
+struct Properties {
+    platform: Option<cl_platform_id>,
+    /// As given, terminator included.
+    raw: Vec<isize>,
+}
+
+/// More pairs than there are properties.
+const MAX_PROPERTIES: usize = 64;
+
+/// # Safety
+/// `list` is null or a list of pairs that ends with 0.
+unsafe fn properties(list: *const cl_context_properties) -> Result<Properties, cl_int> {
+    let mut properties = Properties::default();
+    if list.is_null() {
+        return Ok(properties);
+    }
+    let mut interop = None;
+    for pair in 0..MAX_PROPERTIES {
+        // SAFETY: no terminator was met before.
+        let key = unsafe { list.add(2 * pair).read() };
+        properties.raw.push(key);
+        if key == 0 {
+            return Ok(properties);
+        }
+        // SAFETY: a key is followed by its value.
+        let value = unsafe { list.add(2 * pair + 1).read() };
+        properties.raw.push(value);
+        match key {
+            CL_CONTEXT_PLATFORM if properties.platform.is_none() => {
+                registry::get(Kind::Platform, value as usize)?;
+                properties.platform = Some(value as cl_platform_id);
+            }
+            CL_CONTEXT_INTEROP_USER_SYNC if interop.is_none() => interop = Some(value),
+            _ => return Err(CL_INVALID_PROPERTY),
+        }
+    }
+    Err(CL_INVALID_PROPERTY)
+}
+
+fn make(properties: Properties, devices: Vec<Handle>) -> Result<cl_context, cl_int> {
+    let platform = match properties.platform {
+        Some(platform) => registry::get(Kind::Platform, platform as usize)?.handle(),
+        None => Handle::NULL,
+    };
+    let new = New::named(Kind::Context, Vec::new())?;
+    let request = ClCreateContext {
+        platform,
+        devices,
+        new: new.handle(),
+    };
+    connection::call(&request, |_| ())?;
+    new.object().set_shadow(Shadow::Context {
+        properties: properties.raw,
+    });
+    Ok(new.publish() as cl_context)
+}
+
+fn check_notify(notify: Notify, user_data: *mut c_void) -> Result<(), cl_int> {
+    match notify.is_none() && !user_data.is_null() {
+        true => Err(CL_INVALID_VALUE),
+        false => Ok(()),
+    }
+}
+
+/// `clCreateContext`.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn create(
+    list: *const cl_context_properties,
+    num_devices: cl_uint,
+    devices: *const cl_device_id,
+    pfn_notify: Notify,
+    user_data: *mut c_void,
+) -> Result<cl_context, cl_int> {
+    // SAFETY: the caller promises it.
+    let properties = unsafe { properties(list) }?;
+    // SAFETY: the caller promises it.
+    let devices = unsafe { input::array(devices, num_devices as usize, CL_INVALID_VALUE) }?;
+    check_notify(pfn_notify, user_data)?;
+    let devices = input::handles(Kind::Device, devices, CL_INVALID_DEVICE)?;
+    make(properties, devices)
+}
+
+/// `clCreateContextFromType`: a context of the devices that `clGetDeviceIDs` lists.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn create_from_type(
+    list: *const cl_context_properties,
+    device_type: cl_device_type,
+    pfn_notify: Notify,
+    user_data: *mut c_void,
+) -> Result<cl_context, cl_int> {
+    // SAFETY: the caller promises it.
+    let properties = unsafe { properties(list) }?;
+    check_notify(pfn_notify, user_data)?;
+    let platform = match properties.platform {
+        Some(platform) => platform,
+        None => {
+            let mut platform = std::ptr::null_mut();
+            // SAFETY: room for one platform, and no count.
+            unsafe { marshal::clGetPlatformIDs(1, &mut platform, std::ptr::null_mut()) }?;
+            platform
+        }
+    };
+    let mut count = 0;
+    let none = std::ptr::null_mut();
+    // SAFETY: a count, and no list.
+    unsafe { marshal::clGetDeviceIDs(platform, device_type, 0, none, &mut count) }?;
+    let mut devices = vec![std::ptr::null_mut(); count as usize];
+    // SAFETY: room for `count` devices.
+    unsafe {
+        marshal::clGetDeviceIDs(
+            platform,
+            device_type,
+            count,
+            devices.as_mut_ptr(),
+            &mut count,
+        )
+    }?;
+    devices.truncate(count as usize);
+    let devices = input::handles(Kind::Device, &devices, CL_INVALID_DEVICE)?;
+    make(properties, devices)
+}
+
+/// Queries that the client answers itself.
+pub(crate) fn answer(context: &Object, name: cl_context_info) -> Option<Result<Vec<u8>, cl_int>> {
+    match (name, context.shadow()) {
+        (CL_CONTEXT_PROPERTIES, Some(Shadow::Context { properties })) => {
+            let words = properties.iter().flat_map(|word| word.to_ne_bytes());
+            Some(Ok(words.collect()))
+        }
+        (CL_CONTEXT_DEVICES | CL_CONTEXT_NUM_DEVICES, _) => None,
+        _ => Some(Err(CL_INVALID_VALUE)),
+    }
+}

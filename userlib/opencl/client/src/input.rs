@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Reads what C pointers point to.
+
+use std::ffi::{c_char, CStr};
+
+use wormhole_opencl_protocol::api::Kind;
+use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::types::cl_int;
+
+use crate::registry;
+
+/// An array that must be there.
+///
+/// # Errors
+/// `mismatch` if the pointer is null or the length zero.
+///
+/// # Safety
+/// `pointer` is null or valid for reading `len` elements while the result lives.
+pub(crate) unsafe fn array<'a, T>(
+    pointer: *const T,
+    len: usize,
+    mismatch: cl_int,
+) -> Result<&'a [T], cl_int> {
+    if pointer.is_null() || len == 0 {
+        return Err(mismatch);
+    }
+    // SAFETY: the caller promises it, and it is not null.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
+}
+
+/// An array that may be absent.
+///
+/// # Errors
+/// `mismatch` if there is a pointer and the length is zero.
+///
+/// # Safety
+/// As for [`array`].
+pub(crate) unsafe fn optional_array<'a, T>(
+    pointer: *const T,
+    len: usize,
+    mismatch: cl_int,
+) -> Result<Option<&'a [T]>, cl_int> {
+    match pointer.is_null() {
+        true => Ok(None),
+        // SAFETY: the caller promises it.
+        false => unsafe { array(pointer, len, mismatch) }.map(Some),
+    }
+}
+
+/// An array that is absent exactly when its length is zero.
+///
+/// # Errors
+/// `mismatch` if pointer and length contradict each other.
+///
+/// # Safety
+/// As for [`array`].
+pub(crate) unsafe fn paired_array<'a, T>(
+    pointer: *const T,
+    len: usize,
+    mismatch: cl_int,
+) -> Result<Option<&'a [T]>, cl_int> {
+    match pointer.is_null() && len == 0 {
+        true => Ok(None),
+        // SAFETY: the caller promises it.
+        false => unsafe { array(pointer, len, mismatch) }.map(Some),
+    }
+}
+
+/// The wait list of a command: pointer and length must agree.
+///
+/// # Errors
+/// `CL_INVALID_EVENT_WAIT_LIST`.
+///
+/// # Safety
+/// As for [`array`].
+pub(crate) unsafe fn wait_list(
+    len: u32,
+    list: *const wormhole_opencl_protocol::types::cl_event,
+) -> Result<Vec<Handle>, cl_int> {
+    use wormhole_opencl_protocol::constants::CL_INVALID_EVENT_WAIT_LIST as INVALID;
+    if len == 0 && list.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the caller promises it.
+    let list = unsafe { array(list, len as usize, INVALID) }?;
+    handles(Kind::Event, list, INVALID)
+}
+
+/// Names of the objects in an array of handles.
+///
+/// # Errors
+/// `invalid` if one is not a live object of this kind.
+pub(crate) fn handles<T>(
+    kind: Kind,
+    list: &[*mut T],
+    invalid: cl_int,
+) -> Result<Vec<Handle>, cl_int> {
+    list.iter()
+        .map(|object| match registry::get(kind, *object as usize) {
+            Ok(object) => Ok(object.handle()),
+            Err(_) => Err(invalid),
+        })
+        .collect()
+}
+
+/// Bytes that must be there.
+///
+/// # Errors
+/// `mismatch` if the pointer is null.
+///
+/// # Safety
+/// `pointer` is null or valid for reading `len` bytes while the result lives.
+pub(crate) unsafe fn bytes<'a>(
+    pointer: *const u8,
+    len: usize,
+    mismatch: cl_int,
+) -> Result<&'a [u8], cl_int> {
+    if pointer.is_null() {
+        return Err(mismatch);
+    }
+    // SAFETY: the caller promises it, and it is not null.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
+}
+
+/// A string that must be there, without its terminator.
+///
+/// # Errors
+/// `mismatch` if the pointer is null.
+///
+/// # Safety
+/// `pointer` is null or a null-terminated string that lives as long as the result.
+pub(crate) unsafe fn string<'a>(
+    pointer: *const c_char,
+    mismatch: cl_int,
+) -> Result<&'a [u8], cl_int> {
+    if pointer.is_null() {
+        return Err(mismatch);
+    }
+    // SAFETY: the caller promises it, and it is not null.
+    Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes())
+}
+
+/// A string that may be absent, without its terminator.
+///
+/// # Safety
+/// As for [`string`].
+pub(crate) unsafe fn optional_string<'a>(pointer: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: the caller promises it.
+    unsafe { string(pointer, 0) }.ok()
+}

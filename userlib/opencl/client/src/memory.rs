@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Buffers: what the client remembers of them.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use wormhole_opencl_protocol::api::Kind;
+use wormhole_opencl_protocol::constants::*;
+use wormhole_opencl_protocol::types::*;
+
+use crate::api::marshal;
+use crate::object::{Object, Shadow};
+use crate::registry;
+
+const HOST_ACCESS: cl_mem_flags =
+    CL_MEM_HOST_WRITE_ONLY | CL_MEM_HOST_READ_ONLY | CL_MEM_HOST_NO_ACCESS;
+const DEVICE_ACCESS: cl_mem_flags = CL_MEM_READ_WRITE | CL_MEM_WRITE_ONLY | CL_MEM_READ_ONLY;
+const HOST_POINTER: cl_mem_flags =
+    CL_MEM_USE_HOST_PTR | CL_MEM_ALLOC_HOST_PTR | CL_MEM_COPY_HOST_PTR;
+
+fn check_flags(flags: cl_mem_flags, allowed: cl_mem_flags) -> Result<(), cl_int> {
+    let one_at_most = |group: cl_mem_flags| (flags & group).count_ones() <= 1;
+    let contradiction = flags & CL_MEM_USE_HOST_PTR != 0
+        && flags & (CL_MEM_ALLOC_HOST_PTR | CL_MEM_COPY_HOST_PTR) != 0;
+    let good = flags & !allowed == 0
+        && one_at_most(DEVICE_ACCESS)
+        && one_at_most(HOST_ACCESS)
+        && !contradiction;
+    match good {
+        true => Ok(()),
+        false => Err(CL_INVALID_VALUE),
+    }
+}
+
+fn remember(buffer: cl_mem, shadow: Shadow) -> Result<cl_mem, cl_int> {
+    registry::get(Kind::Mem, buffer as usize)?.set_shadow(shadow);
+    Ok(buffer)
+}
+
+/// `clCreateBuffer`. With `CL_MEM_USE_HOST_PTR` the server gets a copy, and the
+/// program's memory is brought up to date when the buffer is mapped, which is
+/// all that the specification promises.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn create_buffer(
+    context: cl_context,
+    flags: cl_mem_flags,
+    size: usize,
+    host_ptr: *mut c_void,
+) -> Result<cl_mem, cl_int> {
+    registry::get(Kind::Context, context as usize)?;
+    check_flags(flags, DEVICE_ACCESS | HOST_ACCESS | HOST_POINTER)?;
+    let wants_pointer = flags & (CL_MEM_USE_HOST_PTR | CL_MEM_COPY_HOST_PTR) != 0;
+    if wants_pointer == host_ptr.is_null() {
+        return Err(CL_INVALID_HOST_PTR);
+    }
+    let remote = match flags & CL_MEM_USE_HOST_PTR {
+        0 => flags,
+        _ => flags & !CL_MEM_USE_HOST_PTR | CL_MEM_COPY_HOST_PTR,
+    };
+    // SAFETY: the caller promises it.
+    let buffer = unsafe { marshal::clCreateBuffer(context, remote, size, host_ptr) }?;
+    let host_ptr = match flags & CL_MEM_USE_HOST_PTR {
+        0 => 0,
+        _ => host_ptr as usize,
+    };
+    remember(
+        buffer,
+        Shadow::Memory {
+            flags,
+            size,
+            host_ptr,
+            offset: 0,
+            maps: AtomicU32::new(0),
+        },
+    )
+}
+
+/// `clCreateSubBuffer`.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn create_sub_buffer(
+    buffer: cl_mem,
+    flags: cl_mem_flags,
+    buffer_create_type: cl_buffer_create_type,
+    buffer_create_info: *const c_void,
+) -> Result<cl_mem, cl_int> {
+    let parent = registry::get(Kind::Mem, buffer as usize)?;
+    let Some(Shadow::Memory {
+        flags: parent_flags,
+        size: parent_size,
+        host_ptr,
+        ..
+    }) = parent.shadow()
+    else {
+        return Err(CL_INVALID_MEM_OBJECT);
+    };
+    if parent
+        .parent()
+        .is_some_and(|above| above.kind() == Kind::Mem)
+    {
+        return Err(CL_INVALID_MEM_OBJECT);
+    }
+    check_flags(flags, DEVICE_ACCESS | HOST_ACCESS)?;
+    if buffer_create_type != CL_BUFFER_CREATE_TYPE_REGION || buffer_create_info.is_null() {
+        return Err(CL_INVALID_VALUE);
+    }
+    // SAFETY: the caller promises a region for this type.
+    let region = unsafe { buffer_create_info.cast::<cl_buffer_region>().read() };
+    if region.size == 0 {
+        return Err(CL_INVALID_BUFFER_SIZE);
+    }
+    let end = region.origin.checked_add(region.size);
+    if end.is_none_or(|end| end > *parent_size) {
+        return Err(CL_INVALID_VALUE);
+    }
+    // SAFETY: the caller promises it.
+    let made = unsafe {
+        marshal::clCreateSubBuffer(buffer, flags, buffer_create_type, buffer_create_info)
+    }?;
+    let inherit = |group: cl_mem_flags| match flags & group {
+        0 => *parent_flags & group,
+        own => own,
+    };
+    remember(
+        made,
+        Shadow::Memory {
+            flags: inherit(DEVICE_ACCESS) | inherit(HOST_ACCESS) | *parent_flags & HOST_POINTER,
+            size: region.size,
+            host_ptr: match host_ptr {
+                0 => 0,
+                base => base + region.origin,
+            },
+            offset: region.origin,
+            maps: AtomicU32::new(0),
+        },
+    )
+}
+
+/// Queries that the client answers itself.
+pub(crate) fn answer(buffer: &Object, name: cl_mem_info) -> Option<Result<Vec<u8>, cl_int>> {
+    let Some(Shadow::Memory {
+        flags,
+        size,
+        host_ptr,
+        offset,
+        maps,
+    }) = buffer.shadow()
+    else {
+        return None;
+    };
+    let value = match name {
+        CL_MEM_FLAGS => flags.to_ne_bytes().to_vec(),
+        CL_MEM_SIZE => size.to_ne_bytes().to_vec(),
+        CL_MEM_HOST_PTR => host_ptr.to_ne_bytes().to_vec(),
+        CL_MEM_OFFSET => offset.to_ne_bytes().to_vec(),
+        CL_MEM_MAP_COUNT => maps.load(Ordering::Relaxed).to_ne_bytes().to_vec(),
+        CL_MEM_TYPE | CL_MEM_CONTEXT | CL_MEM_ASSOCIATED_MEMOBJECT => return None,
+        _ => return Some(Err(CL_INVALID_VALUE)),
+    };
+    Some(Ok(value))
+}

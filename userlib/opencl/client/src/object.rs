@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! An object that the program holds a handle of.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use wormhole_opencl_protocol::api::Kind;
+use wormhole_opencl_protocol::argument::ArgKind;
+use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::types::{cl_command_type, cl_mem_flags};
+
+use crate::registry::{self, Address};
+
+/// What the client itself must know of an object.
+#[derive(Debug)]
+pub(crate) enum Shadow {
+    /// The properties it was created with, terminator included; empty if none.
+    Context {
+        properties: Vec<isize>,
+    },
+    Memory {
+        flags: cl_mem_flags,
+        /// In bytes.
+        size: usize,
+        /// Of the program, with `CL_MEM_USE_HOST_PTR`; else 0.
+        host_ptr: usize,
+        /// In bytes, from the start of the parent of a sub-buffer.
+        offset: usize,
+        maps: AtomicU32,
+    },
+    Kernel {
+        args: Vec<ArgKind>,
+    },
+    /// A command that the client carries out as another one.
+    Event {
+        command: cl_command_type,
+    },
+}
+
+/// An object of the server, by the name that both ends know.
+///
+/// # Invariants
+/// `address` is this object's until it is dropped, and no other object's.
+#[derive(Debug)]
+pub(crate) struct Object {
+    kind: Kind,
+    handle: Handle,
+    address: Address,
+    /// The objects that this one needs: they live as long.
+    parents: Vec<Arc<Object>>,
+    /// Whether the server was told to make it.
+    exists: AtomicBool,
+    shadow: OnceLock<Shadow>,
+}
+
+impl Object {
+    pub(crate) fn new(
+        kind: Kind,
+        handle: Handle,
+        address: Address,
+        parents: Vec<Arc<Object>>,
+    ) -> Self {
+        Object {
+            kind,
+            handle,
+            address,
+            parents,
+            exists: AtomicBool::new(false),
+            shadow: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    pub(crate) fn address(&self) -> usize {
+        self.address.get()
+    }
+
+    /// The object that it was made from.
+    pub(crate) fn parent(&self) -> Option<&Arc<Object>> {
+        self.parents.first()
+    }
+
+    pub(crate) fn set_exists(&self) {
+        self.exists.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        self.exists.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn shadow(&self) -> Option<&Shadow> {
+        self.shadow.get()
+    }
+
+    /// Keeps what the client must know. The first word counts.
+    pub(crate) fn set_shadow(&self, shadow: Shadow) {
+        // A second shadow would be a fault of ours, and changes nothing.
+        let _ = self.shadow.set(shadow);
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        registry::forget(self);
+    }
+}

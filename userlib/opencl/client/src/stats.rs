@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Counts calls, and with `WORMHOLE_STATS=FILE` writes the counts there when
+//! the library is unloaded, which is at the latest when the process ends.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wormhole_opencl_protocol::api::{FUNCTIONS, FUNCTION_NAMES};
+
+use crate::connection;
+use crate::log::{self, Level};
+
+static CALLS: [AtomicU64; FUNCTIONS] = [const { AtomicU64::new(0) }; FUNCTIONS];
+static POSTED: AtomicU64 = AtomicU64::new(0);
+static SYNC: AtomicU64 = AtomicU64::new(0);
+
+/// The program called a function.
+pub(crate) fn count_call(slot: u16) {
+    if let Some(count) = CALLS.get(usize::from(slot)) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A request went out that is not answered.
+pub(crate) fn count_posted() {
+    POSTED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A request went out and was waited for.
+pub(crate) fn count_sync() {
+    SYNC.fetch_add(1, Ordering::Relaxed);
+}
+
+fn json() -> String {
+    let counts: Vec<_> = CALLS.iter().map(|c| c.load(Ordering::Relaxed)).collect();
+    let mut text = format!(
+        "{{\"transport\":\"{}\",\"calls\":{},\"posted\":{},\"sync\":{},\"functions\":{{",
+        connection::transport_name(),
+        counts.iter().sum::<u64>(),
+        POSTED.load(Ordering::Relaxed),
+        SYNC.load(Ordering::Relaxed),
+    );
+    let used = FUNCTION_NAMES
+        .iter()
+        .zip(&counts)
+        .filter(|(_, count)| **count > 0);
+    for (number, (name, count)) in used.enumerate() {
+        let comma = if number == 0 { "" } else { "," };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{comma}\"{name}\":{count}");
+    }
+    text.push_str("}}\n");
+    text
+}
+
+extern "C" fn at_unload() {
+    let Some(path) = std::env::var_os("WORMHOLE_STATS").filter(|path| !path.is_empty()) else {
+        return;
+    };
+    let result = std::panic::catch_unwind(|| std::fs::write(&path, json()));
+    if let Ok(Err(error)) = result {
+        log::line(
+            Level::Error,
+            format_args!("cannot write {}: {error}", path.to_string_lossy()),
+        );
+    }
+}
+
+/// Run by the loader, after the program's own atexit handlers.
+#[used]
+#[link_section = ".fini_array"]
+static AT_UNLOAD: extern "C" fn() = at_unload;

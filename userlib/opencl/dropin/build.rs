@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Generates the exported functions from the description.
+
+use std::path::PathBuf;
+
+use wormhole_idl::Api;
+
+fn main() -> anyhow::Result<()> {
+    let spec = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../spec/opencl.spec.rs");
+    println!("cargo:rerun-if-changed={}", spec.display());
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libOpenCL.so.1");
+    let source = wormhole_idl::client::exports(&Api::load(&spec)?)?;
+    std::fs::write(
+        PathBuf::from(std::env::var("OUT_DIR")?).join("exports.rs"),
+        source,
+    )?;
+    Ok(())
+}

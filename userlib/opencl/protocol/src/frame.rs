@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What stands around a message.
+//!
+//! A request is the function's number (`u16`), reserved bits (`u16`, zero) and
+//! its fields. A reply is the status (`i32`), the data of reads that have
+//! completed since the last reply, and, if the status is `CL_SUCCESS`, the
+//! fields of the function's reply.
+
+use crate::constants::CL_SUCCESS;
+use crate::types::cl_int;
+use crate::wire::{Malformed, Reader, Wire, Writer};
+
+/// A message from client to server.
+pub trait Request<'a>: Wire<'a> {
+    /// Number of its function.
+    const FUNCTION: u16;
+    /// What the server answers, if it is asked to.
+    type Reply<'r>: Wire<'r>;
+
+    /// The whole request.
+    fn frame(&self) -> Writer<'a> {
+        let mut w = Writer::new();
+        Self::FUNCTION.put(&mut w);
+        0u16.put(&mut w);
+        self.put(&mut w);
+        w
+    }
+}
+
+/// Splits a request into its function's number and its fields.
+///
+/// # Errors
+/// If it is too short or uses reserved bits.
+pub fn open_request(bytes: &[u8]) -> Result<(u16, Reader<'_>), Malformed> {
+    let mut r = Reader::new(bytes);
+    let function = u16::get(&mut r)?;
+    match u16::get(&mut r)? {
+        0 => Ok((function, r)),
+        bits => Err(Malformed::Reserved(bits)),
+    }
+}
+
+/// Data of a read that did not block, by the number the client gave it.
+pub type Landed<'a> = (u64, &'a [u8]);
+
+/// A reply, taken apart.
+#[derive(Debug)]
+pub struct ReplyFrame<'a> {
+    /// Status of the call.
+    pub status: cl_int,
+    /// Reads that have completed.
+    pub landed: Vec<Landed<'a>>,
+    /// The fields of the function's reply.
+    body: Reader<'a>,
+}
+
+impl<'a> ReplyFrame<'a> {
+    /// Splits a reply.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(bytes);
+        Ok(ReplyFrame {
+            status: Wire::get(&mut body)?,
+            landed: Wire::get(&mut body)?,
+            body,
+        })
+    }
+
+    /// The reply's fields, or the status if it is not `CL_SUCCESS`.
+    pub fn fields<T: Wire<'a>>(mut self) -> Result<Result<T, cl_int>, Malformed> {
+        if self.status != CL_SUCCESS {
+            self.body.finish()?;
+            return Ok(Err(self.status));
+        }
+        let fields = T::get(&mut self.body)?;
+        self.body.finish()?;
+        Ok(Ok(fields))
+    }
+}

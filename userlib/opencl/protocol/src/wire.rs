@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The codec: how values become bytes and back.
+//!
+//! Numbers are little-endian, of their own width. A sequence is its length as
+//! `u32`, then its elements. An optional value is one byte, 0 or 1, then the
+//! value if 1. There is no padding, and one value has one encoding only.
+//!
+//! The bytes read come from a peer that is not trusted: a length is compared
+//! with what is there before anything is allocated for it.
+
+use std::io::IoSlice;
+
+/// Why bytes are not a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// They end within a value.
+    #[error("the message ends within a value")]
+    Truncated,
+    /// They go on after the last value.
+    #[error("{0} bytes follow the end of the message")]
+    Trailing(usize),
+    /// A sequence claims more elements than the message has room for.
+    #[error("a sequence claims {0} elements, more than the message holds")]
+    Length(u32),
+    /// An optional value's first byte is neither 0 nor 1.
+    #[error("{0} is no presence byte")]
+    Presence(u8),
+    /// No function has this number, or it is none that travels.
+    #[error("no function has number {0}")]
+    Function(u16),
+    /// A reserved field is not zero.
+    #[error("reserved bits are set: {0:#x}")]
+    Reserved(u16),
+    /// A value contradicts another one, or what the connection knows.
+    #[error("{0}")]
+    Contradiction(&'static str),
+}
+
+/// Sequences of bytes from this length on are not copied into the message but
+/// handed to the transport where they lie.
+const BULK: usize = 1024;
+
+/// Builds a message.
+#[derive(Debug, Default)]
+pub struct Writer<'a> {
+    bytes: Vec<u8>,
+    /// Borrowed pieces, and where in `bytes` each belongs; in ascending order.
+    bulk: Vec<(usize, &'a [u8])>,
+}
+
+impl<'a> Writer<'a> {
+    /// An empty message.
+    pub fn new() -> Self {
+        Writer::default()
+    }
+
+    fn put_bytes(&mut self, bytes: &'a [u8]) {
+        if bytes.len() >= BULK {
+            self.bulk.push((self.bytes.len(), bytes));
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// The message in pieces, in order.
+    pub fn parts(&self) -> Vec<IoSlice<'_>> {
+        let mut parts = Vec::with_capacity(2 * self.bulk.len() + 1);
+        let mut done = 0;
+        for (at, piece) in &self.bulk {
+            parts.push(IoSlice::new(&self.bytes[done..*at]));
+            parts.push(IoSlice::new(piece));
+            done = *at;
+        }
+        parts.push(IoSlice::new(&self.bytes[done..]));
+        parts
+    }
+
+    /// The message in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.parts()
+            .iter()
+            .flat_map(|part| part.iter().copied())
+            .collect()
+    }
+}
+
+/// Takes a message apart.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// At the start of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { rest: bytes }
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// Reads the length of a sequence whose elements take `min` bytes each or more.
+    fn length(&mut self, min: usize) -> Result<usize, Malformed> {
+        let len = u32::get(self)?;
+        let fits = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= self.rest.len() / min.max(1));
+        fits.ok_or(Malformed::Length(len))
+    }
+
+    /// Checks that everything was read.
+    pub fn finish(self) -> Result<(), Malformed> {
+        match self.rest.len() {
+            0 => Ok(()),
+            len => Err(Malformed::Trailing(len)),
+        }
+    }
+}
+
+/// A value with an encoding.
+pub trait Wire<'a>: Sized {
+    /// Fewest bytes that an encoded value takes.
+    const MIN: usize;
+    /// Appends the value. A sequence longer than `u32::MAX` is a fault of the
+    /// caller and panics.
+    fn put(&self, w: &mut Writer<'a>);
+    /// Reads a value.
+    fn get(r: &mut Reader<'a>) -> Result<Self, Malformed>;
+}
+
+macro_rules! numbers {
+    ($($ty:ty),*) => {$(
+        impl<'a> Wire<'a> for $ty {
+            const MIN: usize = size_of::<$ty>();
+            fn put(&self, w: &mut Writer<'a>) {
+                w.bytes.extend_from_slice(&self.to_le_bytes());
+            }
+            fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+                let mut bytes = [0; size_of::<$ty>()];
+                bytes.copy_from_slice(r.take(size_of::<$ty>())?);
+                Ok(<$ty>::from_le_bytes(bytes))
+            }
+        }
+    )*};
+}
+numbers!(u8, u16, u32, i32, u64, i64);
+
+fn put_length(len: usize, w: &mut Writer<'_>) {
+    u32::try_from(len)
+        .expect("sequences are bounded by the longest message")
+        .put(w);
+}
+
+impl<'a> Wire<'a> for &'a [u8] {
+    const MIN: usize = 4;
+    fn put(&self, w: &mut Writer<'a>) {
+        put_length(self.len(), w);
+        w.put_bytes(self);
+    }
+    fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let len = r.length(1)?;
+        r.take(len)
+    }
+}
+
+impl<'a, T: Wire<'a>> Wire<'a> for Vec<T> {
+    const MIN: usize = 4;
+    fn put(&self, w: &mut Writer<'a>) {
+        put_length(self.len(), w);
+        self.iter().for_each(|element| element.put(w));
+    }
+    fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let len = r.length(T::MIN)?;
+        let mut elements = Vec::with_capacity(len);
+        for _ in 0..len {
+            elements.push(T::get(r)?);
+        }
+        Ok(elements)
+    }
+}
+
+impl<'a, T: Wire<'a>> Wire<'a> for Option<T> {
+    const MIN: usize = 1;
+    fn put(&self, w: &mut Writer<'a>) {
+        match self {
+            None => 0u8.put(w),
+            Some(value) => {
+                1u8.put(w);
+                value.put(w);
+            }
+        }
+    }
+    fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        match u8::get(r)? {
+            0 => Ok(None),
+            1 => Ok(Some(T::get(r)?)),
+            other => Err(Malformed::Presence(other)),
+        }
+    }
+}
+
+impl<'a, A: Wire<'a>, B: Wire<'a>> Wire<'a> for (A, B) {
+    const MIN: usize = A::MIN + B::MIN;
+    fn put(&self, w: &mut Writer<'a>) {
+        self.0.put(w);
+        self.1.put(w);
+    }
+    fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok((A::get(r)?, B::get(r)?))
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Serves one OpenCL client.
+//!
+//! A [`Session`] reads requests from a connection, carries them out with the
+//! functions of a vendor's OpenCL library and replies. [`api`] is generated
+//! from `opencl/spec/opencl.spec.rs`.
+//!
+//! Nothing that a client sends is believed: handles are looked up by kind,
+//! index and generation, lengths compared with their arrays, and a kernel
+//! argument that is a memory object can only be set to one. What the vendor's
+//! library does with arguments that are well-formed but wrong is its own
+//! affair; it runs in a process of this client's own.
+
+mod account;
+mod binaries;
+mod check;
+mod context;
+mod kernel;
+mod library;
+mod objects;
+mod pending;
+mod platform;
+mod program;
+mod query;
+mod session;
+mod transfer;
+
+pub use binaries::Binaries;
+pub use library::{Library, LibraryError};
+pub use platform::platform_names;
+pub use session::{Limits, ServeError, Session};
+
+/// Generated: the vendor's functions and the dispatcher.
+// Lints of style are for people who write.
+#[allow(
+    missing_docs,
+    non_snake_case,
+    unused_variables,
+    clippy::complexity,
+    clippy::missing_transmute_annotations,
+    clippy::style,
+    clippy::undocumented_unsafe_blocks
+)]
+pub mod api {
+    use std::ffi::c_void;
+
+    use wormhole_opencl_protocol::api::*;
+    use wormhole_opencl_protocol::constants::*;
+    use wormhole_opencl_protocol::types::*;
+    use wormhole_opencl_protocol::wire::{Malformed, Reader, Wire};
+
+    use crate::check::{
+        c_string, check, check_len, check_made, encode, native_size, refusal, Aligned, Refusal,
+    };
+    use crate::query;
+    use crate::session::Session;
+
+    include!(concat!(env!("OUT_DIR"), "/server.rs"));
+}

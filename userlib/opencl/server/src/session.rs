@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One client's state, and the loop that serves it.
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+
+use wormhole_opencl_protocol::api::Kind;
+use wormhole_opencl_protocol::argument::ArgKind;
+use wormhole_opencl_protocol::constants::{CL_OUT_OF_RESOURCES, CL_SUCCESS};
+use wormhole_opencl_protocol::frame::{open_request, Landed};
+use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::types::cl_int;
+use wormhole_opencl_protocol::wire::{Malformed, Wire, Writer};
+use wormhole_transport::{Error, Kind as Answer, Server};
+
+use crate::account::Accounts;
+use crate::api::{dispatch, Vendor};
+use crate::binaries::Binaries;
+use crate::objects::Objects;
+use crate::pending::Pending;
+
+/// What one client may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Objects alive at once.
+    pub max_objects: usize,
+    /// Bytes of transfers that are under way or whose data was not fetched.
+    pub max_pending: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_objects: 1 << 20,
+            max_pending: 256 << 20,
+        }
+    }
+}
+
+/// Why a client is not served any longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The connection failed.
+    #[error(transparent)]
+    Transport(#[from] Error),
+    /// The client sent something that is no request.
+    #[error("bad request: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// One client's objects and what is under way for it.
+pub struct Session {
+    pub(crate) vendor: Vendor,
+    pub(crate) objects: Objects,
+    pub(crate) accounts: Accounts,
+    pub(crate) pending: Pending,
+    /// What the arguments of each kernel are.
+    pub(crate) args: HashMap<Handle, Vec<ArgKind>>,
+    pub(crate) binaries: Binaries,
+    pub(crate) limits: Limits,
+}
+
+impl Session {
+    /// A client that has nothing yet.
+    pub fn new(vendor: Vendor, binaries: Binaries, limits: Limits) -> Self {
+        Session {
+            vendor,
+            objects: Objects::new(limits.max_objects),
+            accounts: Accounts::default(),
+            pending: Pending::default(),
+            args: HashMap::new(),
+            binaries,
+            limits,
+        }
+    }
+
+    /// Enters an object that the vendor made. The name was found vacant; null
+    /// means that the client wants none, and then there is no object either.
+    pub(crate) fn adopt(&mut self, kind: Kind, handle: Handle, object: usize) {
+        if !handle.is_null() {
+            self.objects.insert(kind, handle, object);
+        }
+    }
+
+    /// Lets go of an object. A name that is none's, such as that of an object
+    /// whose making failed, is no error: nobody waits for an answer.
+    pub(crate) fn release(&mut self, kind: Kind, handle: Handle) {
+        self.args.remove(&handle);
+        self.accounts.take(handle);
+        if let Some(object) = self.objects.remove(kind, handle) {
+            // SAFETY: the reference was the client's, and its name is gone.
+            unsafe { self.vendor.release(kind, object) };
+        }
+    }
+
+    /// Carries out one request. `None` if it is a posted one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn request(
+        &mut self,
+        request: &[u8],
+        answered: bool,
+    ) -> Result<Option<Result<Vec<u8>, cl_int>>, Malformed> {
+        let (function, fields) = open_request(request)?;
+        let result = dispatch(self, function, answered, fields)?;
+        Ok(answered.then_some(result))
+    }
+
+    /// Serves the client until it goes.
+    ///
+    /// # Errors
+    /// If the connection fails or the client breaks the protocol.
+    pub fn serve(&mut self, connection: &mut dyn Server) -> Result<(), ServeError> {
+        let mut request = Vec::new();
+        while let Some(kind) = connection.receive(&mut request)? {
+            if let Some(result) = self.request(&request, kind == Answer::Call)? {
+                self.reply(connection, result)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(
+        &mut self,
+        connection: &mut dyn Server,
+        result: Result<Vec<u8>, cl_int>,
+    ) -> Result<(), Error> {
+        let (status, body) = match result {
+            Ok(body) => (CL_SUCCESS, body),
+            Err(status) => (status, Vec::new()),
+        };
+        let reads = self.pending.take_completed(&self.vendor);
+        let landed: Vec<Landed<'_>> = reads
+            .iter()
+            .map(|(read, data)| (*read, data.as_slice()))
+            .collect();
+        let mut head = Writer::new();
+        status.put(&mut head);
+        landed.put(&mut head);
+        let mut parts = head.parts();
+        parts.push(IoSlice::new(&body));
+        match connection.reply(&parts) {
+            Err(Error::TooLarge { len, max }) => {
+                log::warn!("a reply of {len} bytes is over the limit of {max}");
+                let mut head = Writer::new();
+                CL_OUT_OF_RESOURCES.put(&mut head);
+                Vec::<Landed<'_>>::new().put(&mut head);
+                connection.reply(&head.parts())
+            }
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Clients that do not play by the rules: they get an error or are dropped,
+//! and the next client is served.
+
+use std::io::{IoSlice, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use wormhole_opencl_protocol::api::*;
+use wormhole_opencl_protocol::constants::*;
+use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
+use wormhole_opencl_protocol::handle::Handle;
+use wormhole_transport::{Client, Config};
+
+use crate::daemon::{Daemon, Transport};
+use crate::program::{compile, run, stdout_of};
+
+struct Hostile {
+    client: Box<dyn Client>,
+    reply: Vec<u8>,
+}
+
+impl Hostile {
+    fn connect(daemon: &Daemon) -> Self {
+        let config = match daemon.address().starts_with('/') {
+            true => Config::memfd(daemon.address()),
+            false => Config::tcp(daemon.address()),
+        };
+        Hostile {
+            client: wormhole_transport::connect(&config).expect("the server is there"),
+            reply: Vec::new(),
+        }
+    }
+
+    /// The status of a call; `None` if the server drops the client.
+    fn call<'a>(&mut self, request: &impl Request<'a>) -> Option<i32> {
+        self.raw(&request.frame().to_vec())
+    }
+
+    fn raw(&mut self, bytes: &[u8]) -> Option<i32> {
+        self.client
+            .call(&[IoSlice::new(bytes)], &mut self.reply)
+            .ok()?;
+        Some(
+            ReplyFrame::open(&self.reply)
+                .expect("a server's reply")
+                .status,
+        )
+    }
+}
+
+fn serves(daemon: &Daemon) {
+    let mut command = Command::new(compile("../../samples/vadd.c"));
+    daemon.point(&mut command);
+    stdout_of(&run(&mut command));
+}
+
+const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Memfd];
+
+#[test]
+fn forged_handles_are_refused() {
+    for transport in TRANSPORTS {
+        let daemon = Daemon::start(transport);
+        let mut hostile = Hostile::connect(&daemon);
+        for handle in [
+            Handle::made(0, 1),
+            Handle::made(7, 0),
+            Handle::made(u32::MAX >> 1, u32::MAX),
+            Handle::found(0),
+            Handle::found(1000),
+            Handle::NULL,
+            Handle::from_bits(u64::MAX),
+            Handle::from_bits(0x7fff_0000_1000),
+        ] {
+            let finish = ClFinish {
+                command_queue: handle,
+            };
+            assert_eq!(hostile.call(&finish), Some(CL_INVALID_COMMAND_QUEUE));
+            let context = ClCreateCommandQueue {
+                context: handle,
+                device: handle,
+                properties: 0,
+                new: Handle::made(1, 1),
+            };
+            assert_eq!(hostile.call(&context), Some(CL_INVALID_CONTEXT));
+            // Releasing what is not there changes nothing.
+            assert_eq!(
+                hostile.call(&ClReleaseMemObject { memobj: handle }),
+                Some(CL_SUCCESS)
+            );
+        }
+        serves(&daemon);
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_name_in_use_is_not_given_again() {
+    let daemon = Daemon::start(Transport::Tcp);
+    let mut hostile = Hostile::connect(&daemon);
+    let context = |hostile: &mut Hostile, new| {
+        let list = ClGetPlatformIDs {};
+        assert_eq!(hostile.call(&list), Some(CL_SUCCESS));
+        let platform = Handle::found(0);
+        let devices = ClGetDeviceIDs {
+            platform,
+            device_type: CL_DEVICE_TYPE_ALL,
+        };
+        assert_eq!(hostile.call(&devices), Some(CL_SUCCESS));
+        hostile.call(&ClCreateContext {
+            platform,
+            devices: vec![Handle::found(1)],
+            new,
+        })
+    };
+    assert_eq!(context(&mut hostile, Handle::made(3, 5)), Some(CL_SUCCESS));
+    // A live one, an older one, and one out of bounds.
+    assert_eq!(context(&mut hostile, Handle::made(3, 6)), None);
+    for name in [
+        Handle::made(u32::MAX >> 1, 1),
+        Handle::found(9),
+        Handle::NULL,
+    ] {
+        let mut hostile = Hostile::connect(&daemon);
+        assert_eq!(context(&mut hostile, name), None, "{name:?}");
+    }
+    let mut hostile = Hostile::connect(&daemon);
+    assert_eq!(context(&mut hostile, Handle::made(3, 5)), Some(CL_SUCCESS));
+    let release = ClReleaseContext {
+        context: Handle::made(3, 5),
+    };
+    assert_eq!(hostile.call(&release), Some(CL_SUCCESS));
+    assert_eq!(context(&mut hostile, Handle::made(3, 5)), None);
+    serves(&daemon);
+    daemon.stop();
+}
+
+#[test]
+fn a_pointer_is_no_kernel_argument() {
+    let mut daemon = Daemon::start(Transport::Tcp);
+    let mut hostile = Hostile::connect(&daemon);
+    let (context, program, kernel) = (Handle::made(0, 1), Handle::made(1, 1), Handle::made(2, 1));
+    let platform = Handle::found(0);
+    assert_eq!(hostile.call(&ClGetPlatformIDs {}), Some(CL_SUCCESS));
+    let list = ClGetDeviceIDs {
+        platform,
+        device_type: CL_DEVICE_TYPE_ALL,
+    };
+    assert_eq!(hostile.call(&list), Some(CL_SUCCESS));
+    let devices = vec![Handle::found(1)];
+    let make = ClCreateContext {
+        platform,
+        devices: devices.clone(),
+        new: context,
+    };
+    assert_eq!(hostile.call(&make), Some(CL_SUCCESS));
+    let native = ClCreateProgramWithBinary {
+        context,
+        devices,
+        binaries: vec![b"\x7fELF and then some"],
+        new: program,
+    };
+    assert_eq!(hostile.call(&native), Some(CL_INVALID_BINARY));
+    let source = ClCreateProgramWithSource {
+        context,
+        source: b"__kernel void f(__global int *p, int i) { *p = i; }",
+        new: program,
+    };
+    assert_eq!(hostile.call(&source), Some(CL_SUCCESS));
+    let build = ClBuildProgram {
+        program,
+        num_devices: 0,
+        device_list: None,
+        options: None,
+    };
+    assert_eq!(hostile.call(&build), Some(CL_SUCCESS));
+    let create = ClCreateKernel {
+        program,
+        kernel_name: b"f",
+        new: kernel,
+    };
+    assert_eq!(hostile.call(&create), Some(CL_SUCCESS));
+    let pointer = 0x1000u64.to_ne_bytes();
+    let set = |arg_index, arg_size, object, value| ClSetKernelArg {
+        kernel,
+        arg_index,
+        arg_size,
+        object,
+        value,
+    };
+    let null = Handle::NULL;
+    for (arg, status) in [
+        (set(0, 8, null, Some(&pointer[..])), CL_INVALID_ARG_VALUE),
+        (set(0, 8, program, None), CL_INVALID_MEM_OBJECT),
+        (set(1, 8, null, Some(&pointer[..])), CL_INVALID_ARG_SIZE),
+        (set(1, 4, null, Some(&pointer[..])), CL_INVALID_ARG_SIZE),
+        (set(1, 4, null, None), CL_INVALID_ARG_VALUE),
+        (set(9, 4, null, None), CL_INVALID_ARG_INDEX),
+        (set(0, 8, null, None), CL_SUCCESS),
+    ] {
+        assert_eq!(hostile.call(&arg), Some(status), "{arg:?}");
+    }
+    // An array that is not as long as it says.
+    let short = ClEnqueueNDRangeKernel {
+        command_queue: null,
+        kernel,
+        work_dim: 3,
+        global_work_offset: None,
+        global_work_size: vec![1],
+        local_work_size: None,
+        num_events_in_wait_list: 0,
+        event_wait_list: None,
+        event: null,
+    };
+    assert_eq!(hostile.call(&short), Some(CL_INVALID_COMMAND_QUEUE));
+    drop(hostile);
+    daemon.wait_for(": gone");
+    serves(&daemon);
+    daemon.stop();
+}
+
+#[test]
+fn what_is_no_message_ends_the_connection() {
+    for transport in TRANSPORTS {
+        let mut daemon = Daemon::start(transport);
+        let finish = ClFinish {
+            command_queue: Handle::made(1, 1),
+        };
+        let good = finish.frame().to_vec();
+        let mut long = good.clone();
+        long.push(0);
+        let mut reserved = good.clone();
+        reserved[2] = 1;
+        let sequence = [50, 0, 0, 0].iter().chain(&[0xff; 64]).copied().collect();
+        let messages: [Vec<u8>; 8] = [
+            vec![],
+            vec![0x2f],
+            good[..good.len() - 1].to_vec(),
+            long,
+            reserved,
+            vec![0xff; 4],
+            // clCreateImage, which is not forwarded.
+            vec![99, 0, 0, 0],
+            sequence,
+        ];
+        for message in messages {
+            let mut hostile = Hostile::connect(&daemon);
+            assert_eq!(hostile.raw(&message), None, "{message:?}");
+            daemon.wait_for("bad request");
+        }
+        serves(&daemon);
+        daemon.stop();
+    }
+}
+
+/// Bytes that are not even frames, and connections that say nothing.
+#[test]
+fn what_is_no_frame_is_dropped() {
+    let mut daemon = Daemon::start(Transport::Tcp);
+    let silent = TcpStream::connect(daemon.address()).expect("the server is there");
+    for bytes in [&b"GET / HTTP/1.0\r\n\r\n"[..], &[0xff; 4096], &[0; 3]] {
+        let mut socket = TcpStream::connect(daemon.address()).expect("the server is there");
+        // It may be dropped before everything is written.
+        let _ = socket.write_all(bytes);
+        drop(socket);
+        daemon.wait_for("no client after all");
+    }
+    serves(&daemon);
+    drop(silent);
+    daemon.stop();
+}
+
+/// Random messages, also with real function numbers; the seed is fixed.
+#[test]
+fn random_messages_do_no_harm() {
+    let daemon = Daemon::start(Transport::Tcp);
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut refused = 0;
+    for _ in 0..40 {
+        let mut hostile = Hostile::connect(&daemon);
+        for _ in 0..20 {
+            let mut message = vec![(next() % 149) as u8, 0, 0, 0];
+            let len = next() % 64;
+            // Small numbers more often: they are lengths and handles that exist.
+            message.extend((0..len).map(|_| match next() % 4 {
+                0 => next() as u8,
+                _ => (next() % 3) as u8,
+            }));
+            if hostile.raw(&message).is_none() {
+                refused += 1;
+                break;
+            }
+        }
+    }
+    assert!(refused > 0);
+    serves(&daemon);
+    daemon.stop();
+}
+
+#[test]
+fn one_client_too_many_is_turned_away() {
+    let mut daemon = Daemon::start_with(Transport::Tcp, ["--max-clients", "1"]);
+    let mut first = Hostile::connect(&daemon);
+    assert_eq!(first.call(&ClGetPlatformIDs {}), Some(CL_SUCCESS));
+    let second = wormhole_transport::connect(&Config::tcp(daemon.address()));
+    assert!(second.is_err());
+    daemon.wait_for("turned away");
+    drop(first);
+    daemon.wait_for("ended (0)");
+    serves(&daemon);
+    daemon.stop();
+}

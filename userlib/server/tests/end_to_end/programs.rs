@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Unmodified programs give the results that they give without Wormhole.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::daemon::{library, vendor_environment, Daemon, Transport};
+use crate::program::{compile, run, stdout_of};
+
+fn on_server(transport: Transport, program: &Path) -> String {
+    let daemon = Daemon::start(transport);
+    let mut command = Command::new(program);
+    daemon.point(&mut command);
+    let stdout = stdout_of(&run(command.env("WORMHOLE_LOG", "warn")));
+    daemon.stop();
+    stdout
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}
+
+/// What clinfo prints of the first device, by label.
+fn clinfo(command: &mut Command) -> Vec<(String, String)> {
+    let text = stdout_of(&run(command.arg("--raw")));
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let label = words.find(|word| word.starts_with("CL_"))?.to_owned();
+            Some((label, words.collect::<Vec<_>>().join(" ")))
+        })
+        .collect()
+}
+
+fn clinfo_agrees(transport: Transport) {
+    let mut native = Command::new("clinfo");
+    vendor_environment(&mut native);
+    let native = clinfo(&mut native);
+    let daemon = Daemon::start(transport);
+    let mut command = Command::new("clinfo");
+    daemon.point(&mut command);
+    let remote = clinfo(&mut command);
+    daemon.stop();
+    let value = |list: &[(String, String)], label: &str| {
+        let found = list.iter().find(|(name, _)| name == label);
+        found.map(|(_, value)| value.clone())
+    };
+    // What is not forwarded is not claimed, and versions are limited to 1.2.
+    let differs = [
+        "CL_PLATFORM_VERSION",
+        "CL_PLATFORM_EXTENSIONS",
+        "CL_PLATFORM_ICD_SUFFIX_KHR",
+        "CL_DEVICE_VERSION",
+        "CL_DEVICE_EXTENSIONS",
+        "CL_DEVICE_EXECUTION_CAPABILITIES",
+        "CL_DEVICE_HOST_UNIFIED_MEMORY",
+        "CL_DEVICE_IMAGE_SUPPORT",
+        "CL_DEVICE_LINKER_AVAILABLE",
+        "CL_DEVICE_PARTITION_MAX_SUB_DEVICES",
+        "CL_DEVICE_PARTITION_PROPERTIES",
+        "CL_DEVICE_PARTITION_AFFINITY_DOMAIN",
+        // The loader's own, which says what it talks to.
+        "CL_ICDL_NAME",
+    ];
+    let mut compared = 0;
+    for (label, theirs) in &remote {
+        if differs.contains(&label.as_str()) || !label.starts_with("CL_DEVICE_") {
+            continue;
+        }
+        // It goes up and down.
+        if label == "CL_DEVICE_MAX_CLOCK_FREQUENCY" {
+            continue;
+        }
+        // Versions from 2.0 on call it so.
+        let native_label = match label.as_str() {
+            "CL_DEVICE_QUEUE_PROPERTIES" => "CL_DEVICE_QUEUE_ON_HOST_PROPERTIES",
+            label => label,
+        };
+        assert_eq!(
+            value(&native, native_label).as_ref(),
+            Some(theirs),
+            "{label}"
+        );
+        compared += 1;
+    }
+    assert!(compared > 30, "only {compared} values of {remote:?}");
+    for label in [
+        "CL_PLATFORM_NAME",
+        "CL_PLATFORM_VENDOR",
+        "CL_DEVICE_NAME",
+        "CL_DRIVER_VERSION",
+    ] {
+        let theirs = value(&remote, label);
+        assert!(theirs.is_some(), "{label}");
+        assert_eq!(value(&native, label), theirs, "{label}");
+    }
+    assert_eq!(
+        value(&remote, "CL_PLATFORM_ICD_SUFFIX_KHR").as_deref(),
+        Some("WH")
+    );
+    let version = value(&remote, "CL_DEVICE_VERSION").unwrap_or_default();
+    assert!(version.starts_with("OpenCL 1.2 "), "{version}");
+}
+
+#[test]
+fn clinfo_agrees_over_tcp() {
+    clinfo_agrees(Transport::Tcp);
+}
+
+#[test]
+fn clinfo_agrees_over_the_ring() {
+    clinfo_agrees(Transport::Memfd);
+}
+
+#[test]
+fn vadd_is_right() {
+    let program = compile("../../samples/vadd.c");
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        let stdout = on_server(transport, &program);
+        assert_eq!(last_line(&stdout), "vadd: n=65536 verified=yes");
+    }
+}
+
+#[test]
+fn sgemm_is_right() {
+    let program = compile("../../samples/sgemm.c");
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        let stdout = on_server(transport, &program);
+        assert_eq!(last_line(&stdout), "sgemm: n=64 verified=yes");
+    }
+}
+
+/// More than a message holds: 17 MB each of three buffers.
+#[test]
+fn large_transfers_go_in_pieces() {
+    let program = compile("../../samples/vadd.c");
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        let daemon = Daemon::start(transport);
+        let mut command = Command::new(&program);
+        daemon.point(&mut command);
+        let stdout = stdout_of(&run(command.args(["-n", "4300000"])));
+        assert_eq!(last_line(&stdout), "vadd: n=4300000 verified=yes");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn functions_do_what_the_vendors_do() {
+    let program = compile("tests/end_to_end/functions.c");
+    let mut native = Command::new(&program);
+    vendor_environment(&mut native);
+    let native = stdout_of(&run(native.arg("native")));
+    assert_eq!(last_line(&native), "all as expected");
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        assert_eq!(
+            last_line(&on_server(transport, &program)),
+            "all as expected"
+        );
+    }
+}
+
+#[test]
+fn mistakes_get_their_status() {
+    let program = compile("tests/end_to_end/errors.c");
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        assert_eq!(
+            last_line(&on_server(transport, &program)),
+            "all as expected"
+        );
+    }
+}
+
+#[test]
+fn calls_are_counted() {
+    let program = compile("../../samples/vadd.c");
+    let daemon = Daemon::start(Transport::Tcp);
+    let path = program.with_extension("json");
+    let mut command = Command::new(&program);
+    daemon.point(&mut command);
+    stdout_of(&run(command.env("WORMHOLE_STATS", &path)));
+    let text = std::fs::read_to_string(&path).expect("the program wrote it");
+    let stats: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(stats["transport"], "tcp");
+    assert_eq!(stats["functions"]["clSetKernelArg"], 4);
+    let calls = stats["calls"].as_u64().expect("a number");
+    let functions = stats["functions"].as_object().expect("an object");
+    let sum: u64 = functions
+        .values()
+        .filter_map(serde_json::Value::as_u64)
+        .sum();
+    assert_eq!(calls, sum);
+    let count = |key: &str| stats[key].as_u64().expect("a number");
+    // Arguments, launch, write, read and what is released are not waited for.
+    assert!(count("posted") >= 7, "{text}");
+    assert!(count("sync") < calls, "{text}");
+}
+
+/// A token outlives the client that got it, and with a directory the server.
+#[test]
+fn a_program_is_made_from_a_token_of_before() {
+    let program = compile("tests/end_to_end/token.c");
+    let token = program.with_extension("token");
+    let store = program.with_extension("store");
+    let options = || ["--binaries".as_ref(), store.as_os_str()];
+    let use_it = |daemon: &Daemon, how: &str| {
+        let mut command = Command::new(&program);
+        daemon.point(&mut command);
+        stdout_of(&run(command.arg(how).arg(&token)))
+    };
+    let daemon = Daemon::start_with(Transport::Tcp, options());
+    assert_eq!(last_line(&use_it(&daemon, "save")), "all as expected");
+    assert_eq!(last_line(&use_it(&daemon, "load")), "all as expected");
+    daemon.stop();
+    let daemon = Daemon::start_with(Transport::Tcp, options());
+    assert_eq!(last_line(&use_it(&daemon, "load")), "all as expected");
+    daemon.stop();
+    // To another server it means nothing.
+    let daemon = Daemon::start(Transport::Tcp);
+    assert_eq!(last_line(&use_it(&daemon, "refused")), "all as expected");
+    daemon.stop();
+}
+
+/// The same without an ICD loader, from a library that takes its place.
+#[test]
+fn the_drop_in_replaces_the_loader() {
+    let program = compile("tests/end_to_end/functions.c");
+    let directory = program.with_extension("lib");
+    std::fs::create_dir_all(&directory).expect("the target directory is writable");
+    std::fs::copy(library("libOpenCL.so"), directory.join("libOpenCL.so.1"))
+        .expect("the target directory is writable");
+    let daemon = Daemon::start(Transport::Tcp);
+    let mut command = Command::new(&program);
+    daemon.point(&mut command);
+    // Not an ICD: the loader would find it, and there is to be no loader.
+    command
+        .env_remove("OCL_ICD_VENDORS")
+        .env("LD_LIBRARY_PATH", &directory);
+    let stdout = stdout_of(&run(&mut command));
+    assert_eq!(last_line(&stdout), "all as expected");
+    daemon.stop();
+}
+
+#[test]
+fn several_clients_at_once() {
+    let program = compile("../../samples/sgemm.c");
+    let daemon = Daemon::start(Transport::Tcp);
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let mut command = Command::new(&program);
+            daemon.point(&mut command);
+            std::thread::spawn(move || stdout_of(&run(&mut command)))
+        })
+        .collect();
+    for client in clients {
+        let stdout = client.join().expect("the client succeeds");
+        assert_eq!(last_line(&stdout), "sgemm: n=64 verified=yes");
+    }
+    daemon.stop();
+}
