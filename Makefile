@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Everything is built in build/root, a Debian root of our own; see Documentation/testbed.rst.
+
+TESTBED := selftests/testbed
+ENTER   := $(TESTBED)/enter.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help packages root userland modules stage run test shell coverage clean distclean
+# The steps share the build root and print progress: one at a time. Each uses all cores itself.
+.NOTPARALLEL:
+
+help:		## this text
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+packages:	## install the Debian packages that the build itself needs (asks first)
+	apt-get install make mmdebstrap
+
+root:
+	@$(TESTBED)/root.sh
+
+userland: root	## build the programs and libraries, into build/target/release
+	@$(ENTER) cargo build --manifest-path userlib/Cargo.toml --release --locked
+
+modules: root	## build both kernel modules for every kernel flavour, into build/modules
+	@$(TESTBED)/modules.sh
+
+stage: root
+	@selftests/stage.sh
+
+run: stage	## the main job: two VMs on an Intel host, OpenCL programs in one on the accelerator of the other
+	@selftests/e2e/run.sh
+
+test:		## every test
+	@selftests/test.sh
+
+shell: stage	## a shell on the Intel host
+	@$(TESTBED)/shell.sh
+
+coverage: root	## which OpenCL functions are forwarded
+	@$(ENTER) cargo run --manifest-path userlib/Cargo.toml --release --locked --quiet -p wormhole-idl -- coverage
+
+clean:		## remove what was built from this tree, keep downloads and the emulator
+	rm -rf --one-file-system build/target build/modules build/stage build/run build/test
+
+distclean:	## remove everything that was built or downloaded
+	rm -rf --one-file-system build

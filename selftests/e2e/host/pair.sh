@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Sourced on the Intel host: brings up a pairing step by step, as a user would.
+
+lib=/usr/lib/wormhole
+run_dir=/run/wormhole
+
+note() {
+	printf '== %s\n' "$*" >&2
+}
+
+# wait_for SECONDS WHAT COMMAND...: seconds of the host's own clock
+wait_for() {
+	local deadline=$((SECONDS + $1)) what=$2
+	shift 2
+	until "$@"; do
+		if [ "$SECONDS" -ge "$deadline" ]; then
+			note "gave up waiting: $what"
+			return 1
+		fi
+		sleep 0.2
+	done
+}
+
+load_module() {
+	insmod $lib/wormhole.ko
+}
+
+start_serve() {
+	wormholectl serve gpu0 >>/out/serve.log 2>&1 &
+	serve_pid=$!
+	wait_for 30 "wormholectl serve to answer" served
+}
+
+# start_vm server|client
+start_vm() {
+	vm start "$1" --image "$1" --ivshmem $run_dir/gpu0."$1".sock
+}
+
+# load_guest server|client
+load_guest() {
+	vm exec "$1" -- insmod $lib/wormhole_guest.ko
+}
+
+# PoCL's device without worker threads, for the server and for what is compared with it.
+# The cache was filled when the image was staged, for that CPU type.
+pocl=(--env POCL_DEVICES=basic --env POCL_KERNELLIB_NAME=sse2 --env POCL_CACHE_DIR=/var/cache/pocl)
+
+start_server() {
+	vm exec server --detach /out/server.log "${pocl[@]}" -- wormhole-server --opencl
+	wait_for 60 "wormhole-server to listen" vm exec server -- grep -q listening /out/server.log
+}
+
+served() {
+	wormholectl stat gpu0 >/dev/null 2>&1
+}
+
+paired() {
+	wormholectl --json stat gpu0 2>/dev/null | grep -Eq '"state": ?"paired"'
+}
+
+pair_up() {
+	note "loading wormhole.ko, serving gpu0"
+	load_module
+	start_serve
+	note "starting the server VM and the client VM"
+	start_vm server
+	start_vm client
+	wait_for 60 "wormholectl to pair the two VMs" paired
+	vm wait server client
+	note "loading wormhole_guest.ko in both, starting wormhole-server on PoCL"
+	load_guest server
+	load_guest client
+	start_server
+}

@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Builds what is ours and lays it out as the Intel host and the two VMs will see it.
+# usage: stage.sh
+# out:	build/stage/{host,server,client}/: trees that the testbed lays over the images
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. selftests/testbed/message.sh
+. selftests/testbed/versions
+enter=selftests/testbed/enter.sh
+
+selftests/testbed/root.sh
+say "programs and libraries"
+"$enter" cargo build --manifest-path userlib/Cargo.toml --release --locked --quiet
+for crate in ioctl guest; do
+	"$enter" cargo build --manifest-path selftests/$crate/Cargo.toml --release --locked --quiet
+done
+"$enter" make --no-print-directory -s -C samples OUT=/wormhole/build/samples
+mkdir -p build/log
+selftests/testbed/kernel.sh
+if ! selftests/testbed/modules.sh "${KERNEL_FLAVOURS%% *}" >build/log/modules.log 2>&1; then
+	tail -n 30 build/log/modules.log >&2
+	die "the kernel modules do not build, the whole output is in build/log/modules.log"
+fi
+
+modules=build/modules/$(cat build/kernel/release)
+release=build/target/release
+rm -rf build/stage
+for role in host server client; do
+	mkdir -p build/stage/$role/usr/{bin,lib/wormhole}
+done
+cp $release/wormholectl build/stage/host/usr/bin/
+cp "$modules/wormhole.ko" $release/wormhole-ioctl-test selftests/e2e/host/*.sh build/stage/host/usr/lib/wormhole/
+cp $release/wormhole-server build/stage/server/usr/bin/
+cp $release/libwormhole_opencl.so build/samples/* build/stage/client/usr/lib/wormhole/
+for guest in server client; do
+	cp "$modules/wormhole_guest.ko" $release/guest-test build/stage/$guest/usr/lib/wormhole/
+done
+for module in build/stage/*/usr/lib/wormhole/*.ko; do
+	"$enter" strip --strip-debug "/wormhole/$module"
+done
+"$enter" bash -c 'cd build && ../selftests/pocl_cache.sh stage/server/var/cache/pocl'
+mkdir -p build/stage/client/etc/OpenCL/vendors
+echo /usr/lib/wormhole/libwormhole_opencl.so >build/stage/client/etc/OpenCL/vendors/wormhole.icd

@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Every test, the quick ones first. Each step's output goes to build/test/STEP.log; the last line counts.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. selftests/testbed/message.sh
+
+logs=build/test
+rm -rf "$logs"
+mkdir -p "$logs" || die "cannot write to $PWD/build: give this directory to the user who runs make"
+
+# Counts as one test: did the command succeed?
+check() {
+	local name=$1 log=$logs/$1.log start=$SECONDS
+	shift
+	say "$name"
+	if "$@" >"$log" 2>&1 </dev/null; then
+		printf '1..1\nok 1 - %s\n' "$name" >"$logs/$name.tap"
+	else
+		printf '1..1\nnot ok 1 - %s\n' "$name" >"$logs/$name.tap"
+		tail -n 30 "$log"
+	fi
+	results+=("$logs/$name.tap")
+	say "$name: $((SECONDS - start)) s"
+}
+
+# Counts what the command's own harness counts; failing without a failed test is a failure too.
+suite() {
+	local name=$1 log=$logs/$1.log start=$SECONDS
+	shift
+	say "$name"
+	if ! "$@" >"$log" 2>&1 </dev/null; then
+		grep -aqE '^not ok |^test result: FAILED' "$log" || printf '1..1\nnot ok 1 - %s ended with an error\n' "$name" >>"$log"
+		grep -aE '^not ok |FAILED|panicked at|^error' "$log" | head -n 20
+		tail -n 30 "$log"
+	fi
+	results+=("$log")
+	say "$name: $((SECONDS - start)) s"
+}
+
+results=()
+enter=selftests/testbed/enter.sh
+user=--manifest-path=userlib/Cargo.toml
+
+suite spdx selftests/spdx.sh
+selftests/testbed/prepare.sh || exit 1
+check rustfmt "$enter" selftests/rustfmt.sh
+check clippy "$enter" cargo clippy $user --workspace --all-targets --locked -- -D warnings
+for crate in testbed ioctl guest; do
+	check clippy-$crate "$enter" bash -c "cd selftests/$crate && cargo clippy --all-targets --locked -- -D warnings"
+done
+suite userlib "$enter" cargo test $user --workspace --locked --no-fail-fast
+suite testbed "$enter" bash -c "cd selftests/testbed && cargo test --locked --no-fail-fast"
+suite loom "$enter" selftests/loom.sh
+suite kernel-logic "$enter" selftests/kernel_logic.sh
+check modules selftests/testbed/modules.sh
+suite emulated selftests/e2e/all.sh
+
+awk -f selftests/tally.awk "${results[@]}"
