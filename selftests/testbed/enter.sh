@@ -3,7 +3,7 @@
 # Runs a command in the build root (build/root), with the project at /wormhole, which is the working directory.
 # usage: enter.sh COMMAND [ARG...]
 # Mounts live in a mount namespace of the command's own, and its processes in a PID namespace: when it ends, or is
-# killed, nothing is left behind.
+# killed, nothing is left behind. Process 1 there is a shell, which reaps orphans.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
@@ -45,7 +45,7 @@ exec chroot "$root" env -i --default-signal=INT,QUIT "$@"
 # them. A signal here ends the namespace, and with it every process in it.
 unshare --mount --pid --fork --kill-child -- \
 	bash -c "$setup" enter "$root" "$project" "${environment[@]}" \
-	bash -c 'cd /wormhole && exec "$@"' enter "$@" <&0 &
+	bash -c 'cd /wormhole && "$@"; exit $?' enter "$@" <&0 &
 child=$!
 trap 'kill -KILL $child 2>/dev/null; exit 130' INT
 trap 'kill -KILL $child 2>/dev/null; exit 143' TERM HUP

@@ -32,6 +32,7 @@ run_client() {
 comparable() {
 	grep -E 'Device (Name|Vendor|Type|OpenCL C Version)|Driver Version|Max (compute units|work group size|work item|memory allocation|number of constant args)|Global memory size|Local memory size|Address bits|Preferred / native' "$1" | sed 's/[[:space:]]*$//'
 }
+note "server VM: clinfo, natively"
 vm exec server --timeout 600 "${pocl[@]}" -- clinfo >/out/clinfo.native
 verified=no
 if run_client clinfo clinfo; then
