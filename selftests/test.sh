@@ -24,15 +24,15 @@ check() {
 	say "$name: $((SECONDS - start)) s"
 }
 
-# Counts what the command's own harness counts; failing without a failed test is a failure too.
+# Counts what the command's own harness says on its standard output; failing without a failed test is a failure too.
 suite() {
-	local name=$1 log=$logs/$1.log start=$SECONDS
+	local name=$1 log=$logs/$1.log errors=$logs/$1.stderr start=$SECONDS
 	shift
 	say "$name"
-	if ! "$@" >"$log" 2>&1 </dev/null; then
+	if ! "$@" >"$log" 2>"$errors" </dev/null; then
 		grep -aqE '^not ok |^test result: FAILED' "$log" || printf '1..1\nnot ok 1 - %s ended with an error\n' "$name" >>"$log"
-		grep -aE '^not ok |FAILED|panicked at|^error' "$log" | head -n 20
-		tail -n 30 "$log"
+		grep -aE '^not ok |FAILED|panicked at|^error' "$log" "$errors" | head -n 20
+		tail -n 30 "$errors"
 	fi
 	results+=("$log")
 	say "$name: $((SECONDS - start)) s"

@@ -26,15 +26,20 @@ works() {
 start_busy() {
 	vm exec client -- sh -c 'rm -f /out/busy.*'
 	vm exec client --detach /out/busy.log -- sh -c "while $lib/vadd -n 1024; do echo again; done; echo ended with \$?"
-	wait_for 120 "the busy program's first round" busy_says again
+	wait_for 120 "the busy program's first round" busy_says again && wait_for 60 "its server process" has_children
 }
 
 busy_says() {
 	vm exec client -- grep -q "$1" /out/busy.log 2>/dev/null
 }
 
+# How many processes of wormhole-server serve clients
 server_children() {
-	vm exec server -- sh -c 'pgrep -P "$(pgrep -o -x wormhole-server)" | wc -l'
+	vm exec server -- sh -c 'pgrep -c -P "$(pgrep -o -x wormhole-server)"'
+}
+
+has_children() {
+	[ "$(server_children)" -gt 0 ]
 }
 
 no_children() {
@@ -47,7 +52,8 @@ not_paired() {
 
 client_program_killed() {
 	start_busy || return 1
-	vm exec client -- sh -c 'pkill -KILL -f "while" ; pkill -KILL -x vadd'
+	vm exec client -- pkill -KILL -f 'while .*vadd' || return 1
+	vm exec client -- pkill -KILL -x vadd
 	wait_for 60 "the dead client's server process to go" no_children && works
 }
 
