@@ -9,15 +9,13 @@ cd "$(dirname "$0")/.."
 . selftests/testbed/versions
 enter=selftests/testbed/enter.sh
 
-selftests/testbed/root.sh
+selftests/testbed/prepare.sh
 say "programs and libraries"
-"$enter" cargo build --manifest-path userlib/Cargo.toml --release --locked --quiet
+"$enter" cargo build --manifest-path userlib/Cargo.toml --release --locked
 for crate in ioctl guest; do
 	"$enter" cargo build --manifest-path selftests/$crate/Cargo.toml --release --locked --quiet
 done
 "$enter" make --no-print-directory -s -C samples OUT=/wormhole/build/samples
-mkdir -p build/log
-selftests/testbed/kernel.sh
 if ! selftests/testbed/modules.sh "${KERNEL_FLAVOURS%% *}" >build/log/modules.log 2>&1; then
 	tail -n 30 build/log/modules.log >&2
 	die "the kernel modules do not build, the whole output is in build/log/modules.log"
