@@ -235,7 +235,8 @@ impl Vm {
         if !detached {
             let mut to = stream.try_clone()?;
             if input.is_none() {
-                Frame::Stdin(Vec::new()).write(&mut to).with_context(lost)?;
+                // Fails if the command has ended by now and the agent closed the connection: the answer is there.
+                let _ = Frame::Stdin(Vec::new()).write(&mut to);
             }
             thread::spawn(move || {
                 let Some(from) = input.as_mut() else { return };
