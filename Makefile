@@ -5,7 +5,7 @@ TESTBED := selftests/testbed
 ENTER   := $(TESTBED)/enter.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help packages root userland modules stage run test shell coverage clean distclean
+.PHONY: help packages root userland modules stage run test shell coverage man clean distclean
 # The steps share the build root and print progress: one at a time. Each uses all cores itself.
 .NOTPARALLEL:
 
@@ -38,6 +38,10 @@ shell: stage	## a shell on the Intel host
 
 coverage: root	## which OpenCL functions are forwarded
 	@$(ENTER) cargo run --manifest-path userlib/Cargo.toml --release --locked --quiet -p wormhole-idl -- coverage
+
+man: userland	## man pages and shell completions of wormholectl, into build/man and build/completions
+	@$(ENTER) build/target/release/wormholectl generate man --out build/man
+	@$(ENTER) build/target/release/wormholectl generate completions --out build/completions
 
 clean:		## remove what was built from this tree, keep downloads and the emulator
 	rm -rf --one-file-system build/target build/modules build/stage build/run build/test
