@@ -6,14 +6,14 @@ cd "$(dirname "$0")/../.."
 selftests/stage.sh || exit 1
 status=0
 
-# boot NAME CPUS SCRIPT: TAP that the script leaves in /out is printed
+# boot SCRIPT: TAP that the script leaves in /out is printed
 boot() {
-	local name=$1 cpus=$2 script=$3 streams
-	rm -rf "build/run/$name/out"
-	if ! selftests/testbed/run.sh --name "$name" --cpus "$cpus" --timeout 1800 -- "/usr/lib/wormhole/$script.sh" >&2; then
+	local script=$1 streams
+	rm -rf "build/run/$script/out"
+	if ! selftests/testbed/run.sh --name "$script" --timeout 1800 -- "/usr/lib/wormhole/$script.sh" >&2; then
 		status=1
 	fi
-	streams=(build/run/"$name"/out/*.tap)
+	streams=(build/run/"$script"/out/*.tap)
 	if [ -e "${streams[0]}" ]; then
 		cat "${streams[@]}"
 	else
@@ -21,8 +21,8 @@ boot() {
 	fi
 }
 
-boot kselftests 1 kselftests
-boot faults 1 faults
+boot kselftests
+boot faults
 if selftests/e2e/run.sh >&2; then
 	printf '1..1\nok 1 - the main job\n'
 else

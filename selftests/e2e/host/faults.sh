@@ -33,6 +33,11 @@ busy_says() {
 	vm exec client -- grep -q "$1" /out/busy.log 2>/dev/null
 }
 
+# busy_failed STATUS: the busy program ended, with this status if one is given, after an OpenCL error
+busy_failed() {
+	wait_for 20 "the client's error" busy_says "ended with $1" && busy_says 'OpenCL error'
+}
+
 # How many processes of wormhole-server serve clients
 server_children() {
 	vm exec server -- sh -c 'pgrep -c -P "$(pgrep -o -x wormhole-server)"'
@@ -60,13 +65,13 @@ client_program_killed() {
 server_child_killed() {
 	start_busy || return 1
 	vm exec server -- sh -c 'pkill -KILL -P "$(pgrep -o -x wormhole-server)"'
-	wait_for 20 "the client's error" busy_says 'ended with 1' && busy_says 'OpenCL error' && works
+	busy_failed 1 && works
 }
 
 server_killed() {
 	start_busy || return 1
 	vm exec server -- pkill -KILL -x wormhole-server
-	wait_for 20 "the client's error" busy_says 'ended with' && busy_says 'OpenCL error' || return 1
+	busy_failed '' || return 1
 	start_server
 	works
 }
@@ -91,7 +96,7 @@ second_vm_on_a_taken_socket() {
 server_qemu_killed() {
 	start_busy || return 1
 	vm kill9 server
-	wait_for 20 "the client's error" busy_says 'ended with' && busy_says 'OpenCL error' || return 1
+	busy_failed '' || return 1
 	wait_for 20 "wormholectl to see that the server VM has gone" not_paired || return 1
 	start_vm server && vm wait server && load_guest server && start_server
 	wait_for 20 "wormholectl to pair again" paired && works
