@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 /// How a child process ended.
@@ -12,16 +13,20 @@ pub enum End {
     Signal(i32),
 }
 
+/// The exit status of a child that panicked.
+const PANICKED: i32 = 101;
+
 /// A child process.
 pub struct Child(i32);
 
 impl Child {
-    /// Forks; the child runs `run` and exits with what that returns. To be called with one thread alone.
+    /// Forks; the child runs `run` and exits with what that returns, or with [`PANICKED`]: it must not come back and
+    /// run the parent's tests too. To be called with one thread alone.
     pub fn fork(run: impl FnOnce() -> i32) -> Self {
         // SAFETY: Callers have one thread, so that the child may do as it likes.
         match unsafe { libc::fork() } {
             0 => {
-                let code = run();
+                let code = panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED);
                 // SAFETY: Ends the child without the parent's exit handlers.
                 unsafe { libc::_exit(code) }
             }
@@ -44,19 +49,27 @@ impl Child {
         // SAFETY: `status` lives during the call.
         let pid = unsafe { libc::waitpid(self.0, &mut status, 0) };
         assert_eq!(pid, self.0, "waitpid: {}", io::Error::last_os_error());
+        End::of(status)
+    }
+}
+
+impl End {
+    /// From what `waitpid(2)` says.
+    fn of(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
-            End::Signal(libc::WTERMSIG(status))
+            Self::Signal(libc::WTERMSIG(status))
         } else {
-            End::Exit(libc::WEXITSTATUS(status))
+            Self::Exit(libc::WEXITSTATUS(status))
         }
     }
 }
 
-/// Collects children that have ended.
-pub fn reap() {
+/// Collects a child that has ended, if there is one.
+pub fn reap() -> Option<End> {
     let mut status = 0;
     // SAFETY: `status` lives during the call.
-    while unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } > 0 {}
+    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+    (pid > 0).then(|| End::of(status))
 }
 
 /// `kill -9` of this very process.

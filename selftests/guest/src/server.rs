@@ -12,9 +12,9 @@ use std::time::Duration;
 use libc::{EAGAIN, EINTR, EINVAL, ENODEV, ENOTCONN, EOPNOTSUPP, ETIMEDOUT};
 use wormhole_uapi::{WORMHOLE_GUEST_IOC_ACCEPT, WORMHOLE_GUEST_UNBOUND, WORMHOLE_ROLE_SERVER};
 
-use crate::device::{Device, FOREVER, LONG, MILLISECOND};
+use crate::device::{Device, Mapping, FOREVER, LONG, MILLISECOND};
 use crate::pci;
-use crate::process::{self, Alarm, Child};
+use crate::process::{self, Alarm, Child, End};
 use crate::script::{Command, ANSWER, ARGUMENT, COMMAND};
 use crate::tap::{self, Test};
 
@@ -159,7 +159,9 @@ fn serve() {
     let errands = Errands::new();
     let mut accepting = true;
     loop {
-        process::reap();
+        while let Some(end) = process::reap() {
+            assert!(!matches!(end, End::Exit(1..)), "a child failed: {end:?}");
+        }
         match errands.receive() {
             Some(errand @ (Errand::Pause | Errand::Resume)) => {
                 accepting = errand == Errand::Resume;
@@ -181,25 +183,30 @@ fn serve() {
         let device = Device::open();
         // Not for ever: errands come meanwhile.
         match device.accept(20 * MILLISECOND) {
-            Ok(_) => drop(Child::fork(|| attend(&device, &errands))),
+            Ok(_) => {
+                // Mapped here: by the time the child runs, an errand may have unbound the driver.
+                let map = device.map();
+                drop(Child::fork(|| attend(&device, &map, &errands)));
+            }
             Err(ETIMEDOUT) => (),
             Err(error) => panic!("ACCEPT: {}", io::Error::from_raw_os_error(error)),
         }
     }
 }
 
-/// One connection, until it ends.
-fn attend(device: &Device, errands: &Errands) -> i32 {
-    let map = device.map();
+/// One connection, until it ends. A driver that is unbound meanwhile ends it with 0 or SIGBUS.
+fn attend(device: &Device, map: &Mapping, errands: &Errands) -> i32 {
     let mut seen = 0;
     loop {
+        let command = Command::from_word(map.word(COMMAND).swap(0, SeqCst));
+        // After the command: the client writes it last.
         let argument = map.word(ARGUMENT).load(SeqCst);
         let answer = || {
             map.word(ANSWER).store(argument.wrapping_add(1), SeqCst);
             // The device may be gone: then the client knows.
             let _ = device.notify();
         };
-        match Command::from_word(map.word(COMMAND).swap(0, SeqCst)) {
+        match command {
             None => (),
             Some(Command::Echo) => answer(),
             Some(Command::Close) => return 0,
