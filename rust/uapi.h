@@ -6,6 +6,7 @@
  */
 #include <linux/wormhole.h>
 #include <linux/wormhole_guest.h>
+#include <linux/wormhole_hypercall.h>
 #include <linux/wormhole_window.h>
 
 #define IOCTL(name) const __u32 RUST_CONST_HELPER_##name = name

@@ -8,7 +8,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-const HEADERS: [&str; 3] = ["wormhole.h", "wormhole_guest.h", "wormhole_window.h"];
+const HEADERS: [&str; 4] = [
+    "wormhole.h",
+    "wormhole_guest.h",
+    "wormhole_hypercall.h",
+    "wormhole_window.h",
+];
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
