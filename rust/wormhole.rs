@@ -10,6 +10,11 @@
 //! 1. `Host::pairings` (mutex)
 //! 2. `Pairing::slots` (mutex)
 //! 3. `Pairing::state` (spin lock; also taken from the MMU notifier)
+//! 4. `Switch::setup` (mutex)
+//! 5. `Switch::calls` (spin lock; also taken with interrupts off, never in an interrupt)
+//!
+//! `Host::hooks` (mutex) is taken with none of them held; while it is, hooks are waited for, and so
+//! whoever is in a hypercall, who takes 4 and 5.
 
 use kernel::{debugfs, fmt, prelude::*, sync::Arc};
 
@@ -17,12 +22,30 @@ use kernel::{debugfs, fmt, prelude::*, sync::Arc};
 mod anon_file;
 #[path = "wormhole/bindings.rs"]
 mod bindings;
+#[path = "wormhole/carrier.rs"]
+mod carrier;
 #[path = "wormhole/cpu.rs"]
 mod cpu;
 #[path = "wormhole/device.rs"]
 mod device;
+#[path = "wormhole/ept.rs"]
+mod ept;
+#[path = "wormhole/exit.rs"]
+mod exit;
+#[path = "wormhole/exitless.rs"]
+mod exitless;
+#[path = "wormhole/ftrace_direct.rs"]
+mod ftrace_direct;
+#[path = "wormhole/gate.rs"]
+mod gate;
+#[path = "wormhole/guest_memory.rs"]
+mod guest_memory;
+#[path = "wormhole/hook.rs"]
+mod hook;
 #[path = "wormhole/host.rs"]
 mod host;
+#[path = "wormhole/hypercall.rs"]
+mod hypercall;
 #[path = "wormhole/ioctl.rs"]
 mod ioctl;
 #[path = "wormhole/kvm.rs"]
@@ -31,17 +54,39 @@ mod kvm;
 mod mmu_notifier;
 #[path = "wormhole/name.rs"]
 mod name;
+#[path = "wormhole/paging.rs"]
+mod paging;
 #[path = "wormhole/pairing.rs"]
 mod pairing;
 #[path = "wormhole/pairing_file.rs"]
 mod pairing_file;
+#[path = "wormhole/registry.rs"]
+mod registry;
+#[path = "wormhole/session.rs"]
+mod session;
 #[path = "wormhole/statistics.rs"]
 mod statistics;
+#[path = "wormhole/switch.rs"]
+mod switch;
+#[path = "wormhole/table.rs"]
+mod table;
+#[path = "wormhole/table_page.rs"]
+mod table_page;
+#[path = "wormhole/tlb.rs"]
+mod tlb;
 mod uapi;
+#[path = "wormhole/vcpu.rs"]
+mod vcpu;
+#[path = "wormhole/view.rs"]
+mod view;
+#[path = "wormhole/vmcs.rs"]
+mod vmcs;
 #[path = "wormhole/vmx_capability.rs"]
 mod vmx_capability;
 #[path = "wormhole/workqueue.rs"]
 mod workqueue;
+#[path = "wormhole/xsave.rs"]
+mod xsave;
 
 use device::Device;
 use host::{Host, HostOwner};

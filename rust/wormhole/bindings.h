@@ -5,7 +5,13 @@
  * of the kernel that the module is built for.
  */
 #include <linux/anon_inodes.h>
+#include <linux/ftrace.h>
+#include <linux/kprobes.h>
 #include <linux/kvm_host.h>
+#include <linux/mm.h>
 #include <linux/poll.h>
+#include <linux/rcupdate.h>
 
 const __u32 RUST_CONST_HELPER_EPOLLHUP = (__force __u32)EPOLLHUP;
+const __u32 RUST_CONST_HELPER_HF_GUEST_MASK = HF_GUEST_MASK;
+const __u32 RUST_CONST_HELPER_HF_SMM_MASK = HF_SMM_MASK;

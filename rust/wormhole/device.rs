@@ -130,8 +130,15 @@ fn pair(host: &Arc<Host>, arg: UserPtr) -> Result<isize> {
     let users = (client.mm()?, server.mm()?);
 
     let handle = host.reserve(name, &client, &server)?;
-    handle.attach(Role::Client, client)?;
-    handle.attach(Role::Server, server)?;
+    handle.attach(Role::Client, client.clone())?;
+    handle.attach(Role::Server, server.clone())?;
+    if let Err(error) = handle.start_exitless(&client, &server) {
+        if error != EOPNOTSUPP {
+            pr_warn!("no exitless calls for this pairing: {:?}\n", error);
+        }
+    }
+    // Before their address spaces may end: the pairing's references are to be the last.
+    drop((client, server));
     let fd = PairingFile::install(handle)?;
     drop(users);
     Ok(isize::try_from(fd)?)

@@ -3,6 +3,7 @@
 //! What exists once per module: KVM's symbols, the work queue, and the list of pairings.
 
 use crate::{
+    exitless::HooksInUse,
     kvm::{Kvm, Vm},
     name::Name,
     pairing::{Handle, Pairing},
@@ -11,12 +12,13 @@ use crate::{
 };
 use core::ops::Deref;
 use kernel::{
-    debugfs, fmt, new_mutex,
+    debugfs, fmt, impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Relaxed, Release},
         Arc, Mutex,
     },
+    workqueue::{Work, WorkItem},
 };
 
 /// See the module's description.
@@ -27,10 +29,29 @@ pub(crate) struct Host {
     pub(crate) queue: OwnedQueue,
     /// /sys/kernel/debug/wormhole
     pub(crate) debugfs: debugfs::Dir,
+    /// Held while pairings' exitless calls start and end.
+    #[pin]
+    pub(crate) hooks: Mutex<HooksInUse>,
+    /// Work need not wait for anything that might come.
+    pub(crate) unloading: Atomic<bool>,
+    #[pin]
+    detach_hooks: Work<Self>,
     next_id: Atomic<u64>,
     /// Every pairing whose file is open, those that have ended included.
     #[pin]
     pairings: Mutex<KVec<Arc<Pairing>>>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Host { self.detach_hooks }
+}
+
+impl WorkItem for Host {
+    type Pointer = Arc<Self>;
+
+    fn run(host: Arc<Self>) {
+        host.detach_hooks();
+    }
 }
 
 impl Host {
@@ -42,6 +63,9 @@ impl Host {
                 kvm,
                 queue,
                 debugfs: debugfs::Dir::new(c"wormhole"),
+                hooks <- new_mutex!(HooksInUse::default(), "wormhole_hooks"),
+                unloading: Atomic::new(false),
+                detach_hooks <- new_work!("wormhole_detach_hooks"),
                 next_id: Atomic::new(1),
                 pairings <- new_mutex!(KVec::new(), "wormhole_pairings"),
             }),
@@ -113,6 +137,7 @@ impl Deref for HostOwner {
 
 impl Drop for HostOwner {
     fn drop(&mut self) {
+        self.0.unloading.store(true, Release);
         self.0.queue.drain();
     }
 }

@@ -2,16 +2,17 @@
 
 //! KVM, as another module sees it: its symbols, and references to its VMs.
 //!
-//! The symbols are looked up at load rather than linked: three are exported to kvm-intel and kvm-amd
+//! The symbols are looked up at load rather than linked: four are exported to kvm-intel and kvm-amd
 //! alone, and without KVM the module is to say so rather than fail with "Unknown symbol". Looking
 //! them up pins `kvm.ko`, not `kvm_intel.ko`; the latter is pinned by each VM that exists.
 
-use crate::bindings as kvm_bindings;
+use crate::{bindings as kvm_bindings, vcpu::Vcpu};
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     fs::File,
     mm::{Mm, MmWithUser},
+    page::PAGE_SHIFT,
     prelude::*,
     sync::{
         aref::ARef,
@@ -49,6 +50,25 @@ impl Drop for Symbol {
     }
 }
 
+/// A reference to a module, which stays loaded meanwhile.
+///
+/// # Invariants
+///
+/// A reference to the module is owned.
+pub(crate) struct ModuleReference(*mut bindings::module);
+
+// SAFETY: Modules are reference-counted, from any thread.
+unsafe impl Send for ModuleReference {}
+// SAFETY: As above.
+unsafe impl Sync for ModuleReference {}
+
+impl Drop for ModuleReference {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants.
+        unsafe { bindings::module_put(self.0) };
+    }
+}
+
 /// What is used of KVM.
 pub(crate) struct Kvm {
     file_is_kvm: Symbol,
@@ -56,6 +76,7 @@ pub(crate) struct Kvm {
     put_kvm: Symbol,
     enable_apicv: Symbol,
     nr_uret_msrs: Symbol,
+    gfn_to_hva: Symbol,
 }
 
 // SAFETY: The symbols are functions that may be called from any thread in process context, and
@@ -73,6 +94,7 @@ impl Kvm {
             put_kvm: Symbol::new(c"kvm_put_kvm")?,
             enable_apicv: Symbol::new(c"enable_apicv")?,
             nr_uret_msrs: Symbol::new(c"kvm_nr_uret_msrs")?,
+            gfn_to_hva: Symbol::new(c"gfn_to_hva")?,
         })
     }
 
@@ -88,6 +110,28 @@ impl Kvm {
     pub(crate) fn apicv(&self) -> bool {
         // SAFETY: The symbol is `bool enable_apicv`, in a module that is pinned.
         unsafe { self.enable_apicv.address.cast::<u8>().read_volatile() != 0 }
+    }
+
+    /// Where the process of a vCPU's VM has the memory at a guest-physical address: EFAULT if it has
+    /// none that the guest may write. For a vCPU whose exit is being handled: KVM then keeps the
+    /// memory slots.
+    pub(crate) fn user_address(&self, vcpu: &Vcpu<'_>, gpa: u64) -> Result<usize> {
+        const USER_END: usize = 1 << 47;
+        // SAFETY: The symbol is `unsigned long gfn_to_hva(struct kvm *, gfn_t)`.
+        let gfn_to_hva = unsafe {
+            core::mem::transmute::<
+                NonNull<c_void>,
+                unsafe extern "C" fn(*mut kvm_bindings::kvm, u64) -> usize,
+            >(self.gfn_to_hva.address)
+        };
+        // SAFETY: The VM is valid, and `kvm->srcu` is held during KVM's exit handler, in whose place
+        // we are.
+        let address = unsafe { gfn_to_hva(vcpu.vm(), gpa >> PAGE_SHIFT) };
+        // Its errors are kernel addresses.
+        if address >= USER_END {
+            return Err(EFAULT);
+        }
+        Ok(address)
     }
 
     fn file_is_kvm(&self, file: &File) -> bool {
@@ -155,9 +199,12 @@ pub(crate) struct Exits {
 pub(crate) struct Vm {
     kvm: Arc<Kvm>,
     vm: NonNull<kvm_bindings::kvm>,
+    /// Of its file's operations: kvm_intel, or kvm_amd.
+    vendor_module: *mut bindings::module,
 }
 
-// SAFETY: `struct kvm` is reference-counted and may be used from any thread.
+// SAFETY: `struct kvm` is reference-counted and may be used from any thread; the module's address is
+// only handed on.
 unsafe impl Send for Vm {}
 // SAFETY: All methods may be called in parallel.
 unsafe impl Sync for Vm {}
@@ -178,12 +225,33 @@ impl Vm {
         if !unsafe { kvm.get_kvm_safe(vm) } {
             return Err(ESRCH);
         }
+        // SAFETY: A file has operations for as long as it is open.
+        let vendor_module = unsafe { (*(*file.as_ptr()).f_op).owner };
         // INVARIANT: The reference was just taken.
-        Ok(Self { kvm, vm })
+        Ok(Self {
+            kvm,
+            vm,
+            vendor_module,
+        })
+    }
+
+    /// A reference to the module that runs it. ESRCH if that is being unloaded.
+    pub(crate) fn vendor_module(&self) -> Result<ModuleReference> {
+        // SAFETY: A VM has a reference to the module, so that it exists.
+        if !unsafe { bindings::try_module_get(self.vendor_module) } {
+            return Err(ESRCH);
+        }
+        // INVARIANT: Just taken.
+        Ok(ModuleReference(self.vendor_module))
     }
 
     pub(crate) fn id(&self) -> VmId {
         VmId(self.vm.as_ptr() as usize)
+    }
+
+    /// The address of its `struct kvm`.
+    pub(crate) fn address(&self) -> usize {
+        self.vm.as_ptr() as usize
     }
 
     /// The thread that created the VM, in the initial PID namespace.
@@ -234,6 +302,19 @@ impl Vm {
             sum.interrupts = sum.interrupts.wrapping_add(interrupts);
         }
         sum
+    }
+}
+
+impl Clone for Vm {
+    fn clone(&self) -> Self {
+        // SAFETY: By the invariants the VM is valid, and has a reference, so this succeeds.
+        let _ = unsafe { self.kvm.get_kvm_safe(self.vm) };
+        // INVARIANT: The reference was just taken.
+        Self {
+            kvm: self.kvm.clone(),
+            vm: self.vm,
+            vendor_module: self.vendor_module,
+        }
     }
 }
 

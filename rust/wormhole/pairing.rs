@@ -8,11 +8,13 @@
 //! shell that reports EPOLLHUP and the last statistics.
 
 use crate::{
+    exitless::Exitless,
     host::Host,
     kvm::{Exits, Vm, VmId},
     mmu_notifier::{MmuNotifier, Released},
     name::Name,
     statistics::{Side, Statistics},
+    switch::Counts,
 };
 use kernel::{
     impl_has_work, new_mutex, new_spinlock, new_work,
@@ -28,7 +30,7 @@ use kernel::{
 };
 
 /// A VM's part in a pairing.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Client,
     Server,
@@ -88,6 +90,9 @@ impl Slot {
 struct Slots {
     client: Slot,
     server: Slot,
+    /// `None` where there are none, and once the pairing is taken apart.
+    exitless: Option<Exitless>,
+    last_counts: Counts,
 }
 
 /// See the module's description.
@@ -134,6 +139,8 @@ impl Pairing {
         let slots = Slots {
             client: Slot::new(client),
             server: Slot::new(server),
+            exitless: None,
+            last_counts: Counts::default(),
         };
         Arc::pin_init(
             pin_init!(Self {
@@ -190,6 +197,10 @@ impl Pairing {
             age_s: self.created.elapsed().as_millis() / 1000,
             client: slots.client.side(),
             server: slots.server.side(),
+            counts: slots
+                .exitless
+                .as_ref()
+                .map_or(slots.last_counts, Exitless::counts),
         }
     }
 
@@ -206,6 +217,16 @@ impl Pairing {
     /// Lets go of both VMs. The pairing must have ended. Sleeps, and must not run within an MMU
     /// notifier.
     fn take_apart(&self) {
+        // Before the VMs: while these exist vCPUs may be in views. Without the lock: it waits for
+        // hypercalls.
+        let exitless = {
+            let mut slots = self.slots.lock();
+            if let Some(exitless) = &slots.exitless {
+                slots.last_counts = exitless.counts();
+            }
+            slots.exitless.take()
+        };
+        drop(exitless);
         let members = {
             let mut slots = self.slots.lock();
             (slots.client.take(), slots.server.take())
@@ -226,6 +247,24 @@ impl Handle {
 
     pub(crate) fn pairing(&self) -> &Arc<Pairing> {
         &self.0
+    }
+
+    /// Lets the VMs make exitless calls until the pairing ends. Both must be attached. Fails as
+    /// [`Exitless::start`] does.
+    pub(crate) fn start_exitless(&self, client: &Vm, server: &Vm) -> Result {
+        let exitless = Exitless::start(&self.0.host, client, server)?;
+        let unused = {
+            let mut slots = self.0.slots.lock();
+            if slots.client.member.is_some() && slots.server.member.is_some() {
+                slots.exitless = Some(exitless);
+                None
+            } else {
+                // Taken apart already.
+                Some(exitless)
+            }
+        };
+        drop(unused);
+        Ok(())
     }
 
     /// Makes the pairing hold `vm` until it ends. ESRCH if the VM's address space has gone.

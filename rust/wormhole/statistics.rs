@@ -6,6 +6,7 @@ use crate::{
     kvm::Exits,
     name::Name,
     pairing::{Pairing, State},
+    switch::Counts,
 };
 use kernel::{debugfs::ScopedDir, fmt, seq_file::SeqFile, seq_print, sync::Arc};
 
@@ -18,6 +19,15 @@ pub(crate) struct Side {
     pub(crate) exits: Exits,
 }
 
+/// By `WORMHOLE_HOP_*`.
+const HOP_CAUSES: [&str; 5] = [
+    "exception",
+    "system-call",
+    "memory",
+    "instruction",
+    "client",
+];
+
 /// A pairing at one moment.
 pub(crate) struct Statistics {
     pub(crate) id: u64,
@@ -27,6 +37,7 @@ pub(crate) struct Statistics {
     pub(crate) age_s: i64,
     pub(crate) client: Side,
     pub(crate) server: Side,
+    pub(crate) counts: Counts,
 }
 
 impl State {
@@ -61,6 +72,14 @@ impl Statistics {
             "wormhole-server-interrupt-exits: {}\n",
             self.server.exits.interrupts
         );
+        let counts = &self.counts;
+        seq_print!(m, "wormhole-stops: {}\n", counts.stops);
+        seq_print!(m, "wormhole-resumes: {}\n", counts.resumes);
+        seq_print!(m, "wormhole-refusals: {}\n", counts.refusals);
+        for (cause, hops) in HOP_CAUSES.iter().zip(counts.hops) {
+            seq_print!(m, "wormhole-hops-{}: {}\n", cause, hops);
+        }
+        seq_print!(m, "wormhole-table-bytes: {}\n", counts.table_bytes);
     }
 
     /// A line of the table, the name last since it may be empty.
@@ -109,4 +128,13 @@ pub(crate) fn populate<'data>(pairing: &'data Arc<Pairing>, dir: &ScopedDir<'dat
     file!(c"server_pid", server.pid);
     file!(c"server_exits", server.exits.all);
     file!(c"server_interrupt_exits", server.exits.interrupts);
+    file!(c"stops", counts.stops);
+    file!(c"resumes", counts.resumes);
+    file!(c"refusals", counts.refusals);
+    file!(c"hops_exception", counts.hops[0]);
+    file!(c"hops_system_call", counts.hops[1]);
+    file!(c"hops_memory", counts.hops[2]);
+    file!(c"hops_instruction", counts.hops[3]);
+    file!(c"hops_client", counts.hops[4]);
+    file!(c"table_bytes", counts.table_bytes);
 }

@@ -91,6 +91,11 @@ struct wormhole_pair {
  *				VM exits of all vCPUs since the VM was created
  *	client-interrupt-exits, server-interrupt-exits
  *				those of them that an interrupt of the host caused
+ *	stops, resumes		exitless calls that an interrupt stopped, and that went on
+ *	hops-CAUSE		calls that hopped home to the server VM, by cause:
+ *				exception, system-call, memory, instruction, client
+ *	refusals		entries that the gate turned away
+ *	table-bytes		memory of the views, the registered memory aside
  * /sys/kernel/debug/wormhole/ID/ has the same, one file each ("_" for "-"), and
  * /sys/kernel/debug/wormhole/pairings a table of all, one line each. Exit
  * counts are KVM's own.

@@ -415,12 +415,21 @@ fn good_pairing() {
         "client-exits",
         "client-interrupt-exits",
         "client-pid",
+        "hops-client",
+        "hops-exception",
+        "hops-instruction",
+        "hops-memory",
+        "hops-system-call",
         "id",
         "name",
+        "refusals",
+        "resumes",
         "server-exits",
         "server-interrupt-exits",
         "server-pid",
         "state",
+        "stops",
+        "table-bytes",
     ];
     assert_eq!(info.keys().map(String::as_str).collect::<Vec<_>>(), keys);
     let own = std::process::id().to_string();

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the VMs of a pairing ask for (`include/uapi/linux/wormhole_hypercall.h`).
+
+use crate::{
+    carrier::Token,
+    guest_memory::PinnedPage,
+    registry::Found,
+    session::Mapping,
+    switch::Switch,
+    uapi,
+    vcpu::{Gpr, Vcpu},
+};
+use core::mem::size_of;
+use kernel::{page::PAGE_SIZE, prelude::*};
+
+/// Handles a VMCALL of ours, of a VM that is the client of one pairing or the server of another.
+pub(crate) fn handle(vcpu: &Vcpu<'_>, client: Option<Found>, server: Option<Found>) {
+    let number = vcpu.gpr(Gpr::Rax) as u32 & 0xffff;
+    let user = vcpu.cpl() != 0;
+    let result = match (number, client, server) {
+        (uapi::WORMHOLE_HC_RESUME, Some(switch), _) if user => {
+            match switch.resume(vcpu, Token(vcpu.gpr(Gpr::Rdi))) {
+                Some(result) => result,
+                None => return,
+            }
+        }
+        _ if user => Err(EPERM),
+        (uapi::WORMHOLE_HC_INFO, _, _) => Ok(uapi::WORMHOLE_HYPERCALL_VERSION.into()),
+        (uapi::WORMHOLE_HC_OPEN..=uapi::WORMHOLE_HC_RETURN, _, Some(switch)) => {
+            switch.server_hypercall(number, vcpu)
+        }
+        (uapi::WORMHOLE_HC_BIND..=uapi::WORMHOLE_HC_UNBIND, Some(switch), _) => {
+            switch.client_hypercall(number, vcpu)
+        }
+        (uapi::WORMHOLE_HC_OPEN..=uapi::WORMHOLE_HC_RETURN, _, None) => Err(EOPNOTSUPP),
+        (uapi::WORMHOLE_HC_BIND..=uapi::WORMHOLE_HC_RESUME, None, _) => Err(EOPNOTSUPP),
+        // RESUME is user mode's.
+        (uapi::WORMHOLE_HC_RESUME, _, _) => Err(EPERM),
+        _ => Err(EINVAL),
+    };
+    let value = result.unwrap_or_else(|error| i64::from(error.to_errno()) as u64);
+    vcpu.set_gpr(Gpr::Rax, value);
+    vcpu.skip_instruction();
+}
+
+impl Switch {
+    fn server_hypercall(&self, number: u32, vcpu: &Vcpu<'_>) -> Result<u64> {
+        let session = vcpu.gpr(Gpr::Rdi);
+        let (second, third) = (vcpu.gpr(Gpr::Rsi), vcpu.gpr(Gpr::Rdx));
+        match number {
+            uapi::WORMHOLE_HC_OPEN => self.open(session, second)?,
+            uapi::WORMHOLE_HC_CLOSE => self.close(session)?,
+            uapi::WORMHOLE_HC_MAP => return self.map_table(vcpu, session, second, third),
+            uapi::WORMHOLE_HC_UNMAP => self.unmap(session, second, third)?,
+            uapi::WORMHOLE_HC_CARRIER => {
+                if third % PAGE_SIZE as u64 != 0 {
+                    return Err(EINVAL);
+                }
+                self.add_carrier(session, second, self.pin(vcpu, third)?)?;
+            }
+            uapi::WORMHOLE_HC_RETURN => self.finish(session, second, third)?,
+            _ => return Err(EINVAL),
+        }
+        Ok(0)
+    }
+
+    fn client_hypercall(&self, number: u32, vcpu: &Vcpu<'_>) -> Result<u64> {
+        let session = vcpu.gpr(Gpr::Rdi);
+        match number {
+            uapi::WORMHOLE_HC_BIND => {
+                self.bind(session, vcpu.gpr(Gpr::Rsi), vcpu.siblings())?;
+            }
+            uapi::WORMHOLE_HC_UNBIND => self.unbind(session)?,
+            _ => return Err(EINVAL),
+        }
+        Ok(0)
+    }
+
+    /// Pins a page of the VM's.
+    fn pin(&self, vcpu: &Vcpu<'_>, gpa: u64) -> Result<PinnedPage> {
+        PinnedPage::new(self.kvm.user_address(vcpu, gpa)?)
+    }
+
+    /// MAP: `count` entries at guest-physical `table`. Returns how many were registered.
+    fn map_table(&self, vcpu: &Vcpu<'_>, session: u64, table: u64, count: u64) -> Result<u64> {
+        const ENTRY: u64 = size_of::<uapi::wormhole_mapping>() as u64;
+        let offset = table % PAGE_SIZE as u64;
+        let fits = count
+            .checked_mul(ENTRY)
+            .and_then(|bytes| bytes.checked_add(offset))
+            .is_some_and(|end| end <= PAGE_SIZE as u64);
+        if count == 0 || table % 8 != 0 || !fits {
+            return Err(EINVAL);
+        }
+        let page = self.pin(vcpu, table)?;
+        let mut done = 0;
+        for number in 0..count {
+            let at = usize::try_from(number.saturating_mul(ENTRY).saturating_add(offset))?;
+            let registered = self.map_entry(vcpu, session, &page, at);
+            match registered {
+                Ok(()) => done = number.saturating_add(1),
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    fn map_entry(&self, vcpu: &Vcpu<'_>, session: u64, table: &PinnedPage, at: usize) -> Result {
+        let mapping = Mapping::new(table.read_u64(at).ok_or(EINVAL)?)?;
+        let gpa = table.read_u64(at.saturating_add(8)).ok_or(EINVAL)?;
+        if gpa % PAGE_SIZE as u64 != 0 {
+            return Err(EINVAL);
+        }
+        self.map(session, &mapping, self.pin(vcpu, gpa)?)
+    }
+}
