@@ -186,7 +186,7 @@ fn serve() {
             Ok(_) => {
                 // Mapped here: by the time the child runs, an errand may have unbound the driver.
                 let map = device.map();
-                drop(Child::fork(|| attend(&device, &map, &errands)));
+                let _ = Child::fork(|| attend(&device, &map, &errands));
             }
             Err(ETIMEDOUT) => (),
             Err(error) => panic!("ACCEPT: {}", io::Error::from_raw_os_error(error)),
