@@ -9,6 +9,9 @@
 //! Trust: whatever stands in the window may be forged, by the other VM and by processes of this
 //! one. Who holds a channel here stands in [`device::Table`], which is the kernel's own.
 //!
+//! Exitless calls are the host's to make; what the driver does for them is to say which memory of a
+//! server's process the client may reach, and as long as it is that process's: [`server`].
+//!
 //! # Caching
 //!
 //! The window is ordinary memory of the host, and mapped write-back. Below 4 GiB, though, where
@@ -21,14 +24,18 @@
 //!
 //! In this order:
 //!
-//! 1. `mmap_lock` or a VMA's lock (held by the kernel around [`endpoint::Endpoint::fault`] and
+//! 1. [`exitless::Exitless`]'s part, a mutex. Not under a lock of the kernel's: an MMU notifier is
+//!    registered and unregistered under it.
+//! 2. `mmap_lock` or a VMA's lock (held by the kernel around [`endpoint::Endpoint::fault`] and
 //!    [`endpoint::Endpoint::mmap`]), or `misc_mtx` (held around [`endpoint::Endpoint::open`])
-//! 2. [`device::Device`]'s table, a mutex. User memory is not accessed under it.
-//! 3. `i_mmap_rwsem` and page-table locks (taken by [`address_space::AddressSpace::unmap_all`] and
-//!    [`mapping::Fault::map`])
-//! 4. RCU, as the guard of the window and the registers: no sleep within. Hard interrupts take
+//! 3. [`device::Device`]'s table, a mutex. User memory is not accessed under it.
+//! 4. `i_mmap_rwsem`, `anon_vma` locks, a page's lock; then page-table locks (the first and the
+//!    last taken by [`address_space::AddressSpace::unmap_all`] and [`mapping::Fault::map`])
+//! 5. The spin lock of a [`server::Session`], which MMU notifiers take under any of the above but
+//!    page-table locks. The host is called under it: that waits for nothing of this VM.
+//! 6. RCU, as the guard of the window and the registers: no sleep within. Hard interrupts take
 //!    this and the next alone.
-//! 5. A wait queue's spin lock
+//! 7. A wait queue's spin lock
 
 #[path = "wormhole_guest/accept.rs"]
 mod accept;
@@ -40,25 +47,39 @@ mod argument;
 mod channel;
 #[path = "wormhole_guest/chardev.rs"]
 mod chardev;
+#[path = "wormhole_guest/client.rs"]
+mod client;
 #[path = "wormhole_guest/connect.rs"]
 mod connect;
 #[path = "wormhole_guest/device.rs"]
 mod device;
 #[path = "wormhole_guest/endpoint.rs"]
 mod endpoint;
+#[path = "wormhole_guest/exitless.rs"]
+mod exitless;
 #[path = "wormhole_guest/geometry.rs"]
 mod geometry;
+#[path = "wormhole_guest/hypercall.rs"]
+mod hypercall;
 #[path = "wormhole_guest/interrupt.rs"]
 mod interrupt;
 #[path = "wormhole_guest/mapping.rs"]
 mod mapping;
+#[path = "wormhole_guest/mmu_notifier.rs"]
+mod mmu_notifier;
 #[path = "wormhole_guest/pci_dev.rs"]
 mod pci_dev;
 #[path = "wormhole_guest/random.rs"]
 mod random;
+#[path = "wormhole_guest/registered.rs"]
+mod registered;
 #[path = "wormhole_guest/registers.rs"]
 mod registers;
+#[path = "wormhole_guest/server.rs"]
+mod server;
 mod uapi;
+#[path = "wormhole_guest/user_memory.rs"]
+mod user_memory;
 #[path = "wormhole_guest/wait_queue.rs"]
 mod wait_queue;
 #[path = "wormhole_guest/window.rs"]
@@ -71,6 +92,7 @@ use crate::{
         HeaderError,
         Role, //
     },
+    hypercall::Claim,
     interrupt::Interrupts,
     window::Window, //
 };
@@ -91,6 +113,7 @@ struct Bound<'bound> {
     _node: Pin<KBox<chardev::Registration>>,
     _interrupts: Interrupts<'bound>,
     device: Arc<Device>,
+    _sessions: Option<Claim>,
 }
 
 kernel::pci_device_table!(
@@ -140,9 +163,11 @@ impl pci::Driver for GuestDriver {
             );
         }
 
+        let sessions = Claim::new(role, geometry.channels());
         let device = Device::new(
             role,
             geometry,
+            sessions.is_some(),
             registers.into_devres()?,
             Devres::new(pdev.as_ref(), window)?,
         )?;
@@ -162,6 +187,7 @@ impl pci::Driver for GuestDriver {
             _node: node,
             _interrupts: interrupts,
             device,
+            _sessions: sessions,
         })
     }
 

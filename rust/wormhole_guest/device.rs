@@ -13,6 +13,7 @@ use crate::{
         Standing, //
     },
     endpoint::Endpoint,
+    exitless::Exitless,
     geometry::{
         Geometry,
         Role, //
@@ -56,6 +57,8 @@ pub(crate) struct Table {
     pub(crate) channels: KVec<Channel>,
     /// Per channel: where the file bound to it is mapped.
     mappings: KVec<Option<AddressSpace>>,
+    /// Per channel: what the file bound to it has to do with exitless calls.
+    exitless: KVec<Option<Arc<Exitless>>>,
     /// Client: the number of the last connection.
     pub(crate) number: u32,
     /// Unbound from the driver: no state word of ours is to be set any more, no page mapped.
@@ -80,6 +83,8 @@ pub(crate) struct Sleepers {
 pub(crate) struct Device {
     role: Role,
     geometry: Geometry,
+    /// The sessions of exitless calls are this device's.
+    has_sessions: bool,
     /// Page frame of the window's start.
     window_pfn: usize,
     registers: Registers,
@@ -105,12 +110,14 @@ impl Device {
     pub(crate) fn new(
         role: Role,
         geometry: Geometry,
+        has_sessions: bool,
         registers: Registers,
         window: Devres<Window>,
     ) -> Result<Arc<Self>> {
         let count = geometry.channels() as usize;
         let mut channels = KVec::with_capacity(count, GFP_KERNEL)?;
         let mut mappings = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut exitless = KVec::with_capacity(count, GFP_KERNEL)?;
         let mut sleepers = KVec::with_capacity(count, GFP_KERNEL)?;
         for index in 0..geometry.channels() {
             let (offer, seen) = {
@@ -130,6 +137,7 @@ impl Device {
             };
             channels.push(Channel::at_probe(offer), GFP_KERNEL)?;
             mappings.push(None, GFP_KERNEL)?;
+            exitless.push(None, GFP_KERNEL)?;
             let queue = KBox::pin_init(
                 pin_init!(Sleepers {
                     queue <- new_wait_queue!("wormhole_guest channel"),
@@ -144,6 +152,7 @@ impl Device {
         let table = Table {
             channels,
             mappings,
+            exitless,
             // Not where a driver before us started, as far as chance can tell: the server must not
             // take a new offer for one that it saw.
             number: random::word(),
@@ -153,6 +162,7 @@ impl Device {
             try_pin_init!(Self {
                 role,
                 geometry,
+                has_sessions,
                 window_pfn: usize::try_from(start)? >> kernel::page::PAGE_SHIFT,
                 registers,
                 window,
@@ -174,6 +184,11 @@ impl Device {
     /// This VM's side.
     pub(crate) fn role(&self) -> Role {
         self.role
+    }
+
+    /// Whether the sessions of exitless calls are this device's.
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.has_sessions
     }
 
     /// The window's layout.
@@ -300,6 +315,7 @@ impl Device {
     ) -> Result {
         let sleepers = self.sleepers(index)?;
         *table.mappings.get_mut(index).ok_or(EINVAL)? = Some(endpoint.address_space());
+        *table.exitless.get_mut(index).ok_or(EINVAL)? = Some(endpoint.exitless());
         let polled = endpoint.bind(index, connection, event);
         sleepers.wakes_unbound.store(polled, Release);
         Ok(())
@@ -314,6 +330,9 @@ impl Device {
             }
             if let Some(mapping) = table.mappings.get_mut(index) {
                 *mapping = None;
+            }
+            if let Some(exitless) = table.exitless.get_mut(index) {
+                *exitless = None;
             }
             if let Some(channel) = table.channels.get_mut(index) {
                 channel.release();
@@ -365,7 +384,7 @@ impl Device {
     }
 
     /// The device is being unbound while files may be open: closes what they hold, takes their
-    /// mappings away and wakes their sleepers, who find `ENODEV`.
+    /// mappings away, ends their exitless calls and wakes their sleepers, who find `ENODEV`.
     pub(crate) fn shut_down(&self) {
         {
             let mut table = self.table.lock();
@@ -379,6 +398,16 @@ impl Device {
             // Page faults take the table's mutex to map: none maps after this.
             for mapping in table.mappings.iter().flatten() {
                 mapping.unmap_all();
+            }
+        }
+        // None is bound any more, and an end takes a lock that comes before the table's.
+        for index in 0..self.sleepers.len() {
+            let exitless = {
+                let mut table = self.table.lock();
+                table.exitless.get_mut(index).and_then(Option::take)
+            };
+            if let Some(exitless) = exitless {
+                exitless.end();
             }
         }
         self.wake_everybody();

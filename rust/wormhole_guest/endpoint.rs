@@ -13,13 +13,19 @@ use crate::{
     },
     connect,
     device::Device,
+    exitless::{
+        Exitless,
+        Request, //
+    },
     geometry::Role,
+    hypercall,
     mapping::{
         Fault,
         Mapping,
         VmFault, //
     },
     uapi,
+    user_memory::Channel,
     wait_queue::{
         Deadline,
         PollTable, //
@@ -70,6 +76,7 @@ pub(crate) struct Endpoint {
     /// The event word that WAIT gave last.
     waited: Atomic<u32>,
     space: AddressSpace,
+    exitless: Arc<Exitless>,
 }
 
 impl Endpoint {
@@ -85,12 +92,18 @@ impl Endpoint {
             polled_unbound: Atomic::new(false),
             waited: Atomic::new(0),
             space: AddressSpace::of(file),
+            exitless: Exitless::new()?,
         })
     }
 
     /// Where the file is mapped.
     pub(crate) fn address_space(&self) -> AddressSpace {
         self.space.clone()
+    }
+
+    /// What it has to do with exitless calls.
+    pub(crate) fn exitless(&self) -> Arc<Exitless> {
+        self.exitless.clone()
     }
 
     /// Binds the file; the caller holds the table's mutex and the channel, and no other thread
@@ -114,12 +127,22 @@ impl Endpoint {
         const ACCEPT: u32 = uapi::WORMHOLE_GUEST_IOC_ACCEPT & !SIZE;
         const NOTIFY: u32 = uapi::WORMHOLE_GUEST_IOC_NOTIFY & !SIZE;
         const WAIT: u32 = uapi::WORMHOLE_GUEST_IOC_WAIT & !SIZE;
+        const SERVE: u32 = uapi::WORMHOLE_GUEST_IOC_SERVE & !SIZE;
+        const REGISTER: u32 = uapi::WORMHOLE_GUEST_IOC_REGISTER & !SIZE;
+        const CARRIER: u32 = uapi::WORMHOLE_GUEST_IOC_CARRIER & !SIZE;
+        const RETURN: u32 = uapi::WORMHOLE_GUEST_IOC_RETURN & !SIZE;
+        const BIND: u32 = uapi::WORMHOLE_GUEST_IOC_BIND & !SIZE;
         match command & !SIZE {
             INFO => self.info(address)?,
             CONNECT => self.connect(address)?,
             ACCEPT => self.accept(file, address)?,
             NOTIFY => self.device.notify(self.bound()?.index)?,
             WAIT => self.wait(address)?,
+            SERVE => self.serve(address)?,
+            REGISTER => self.register(file, address)?,
+            CARRIER => self.carrier(address)?,
+            RETURN => self.finish(address)?,
+            BIND => self.bind_session()?,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -214,6 +237,73 @@ impl Endpoint {
         Ok(())
     }
 
+    /// The channel that is bound, for exitless calls of this role.
+    fn exitless_channel(&self, role: Role) -> Result<usize> {
+        if self.device.role() != role || !self.device.has_sessions() {
+            return Err(EOPNOTSUPP);
+        }
+        Ok(self.bound()?.index)
+    }
+
+    fn serve(&self, address: usize) -> Result {
+        let serve = argument::copy_in::<uapi::wormhole_guest_serve>(address)?;
+        if serve.flags != 0 {
+            return Err(EINVAL);
+        }
+        let channel = self.exitless_channel(Role::Server)?;
+        self.exitless.serve(channel, serve.entry)
+    }
+
+    fn register(&self, file: &File, address: usize) -> Result {
+        let mut register = argument::copy_in::<uapi::wormhole_guest_register>(address)?;
+        let index = self.exitless_channel(Role::Server)?;
+        let request = Request {
+            address: register.address,
+            length: register.length,
+            rights: register.rights,
+        };
+        let channel = Channel {
+            file,
+            pfn: self.device.channel_pfn(index)?,
+        };
+        register.done = 0;
+        let outcome = self
+            .exitless
+            .register(&request, channel, &mut register.done, || {
+                if self.device.gone() {
+                    Err(ENODEV)
+                } else if kernel::current!().signal_pending() {
+                    Err(EINTR)
+                } else {
+                    Ok(())
+                }
+            });
+        argument::copy_out(address, &register)?;
+        outcome
+    }
+
+    fn carrier(&self, address: usize) -> Result {
+        let carrier = argument::copy_in::<uapi::wormhole_guest_carrier>(address)?;
+        self.exitless_channel(Role::Server)?;
+        self.exitless.add_carrier(carrier.index, carrier.context)
+    }
+
+    /// RETURN. Without the session's lock, which a long REGISTER may hold: the session is the
+    /// channel's, and it is the host that knows which carriers are to return.
+    fn finish(&self, address: usize) -> Result {
+        let finish = argument::copy_in::<uapi::wormhole_guest_return>(address)?;
+        let channel = self.exitless_channel(Role::Server)?;
+        let session = hypercall::session(channel)?;
+        hypercall::finish(session, finish.index, finish.result)?;
+        self.device.notify(channel)
+    }
+
+    /// BIND.
+    fn bind_session(&self) -> Result {
+        let channel = self.exitless_channel(Role::Client)?;
+        self.exitless.bind(channel)
+    }
+
     /// `poll(2)`: an `EPOLL*` mask.
     pub(crate) fn poll(&self, file: &File, poll: &PollTable<'_>) -> u32 {
         self.try_poll(file, poll)
@@ -300,6 +390,8 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         // The file's mappings hold it, so they have gone too.
         if let Some(binding) = self.binding.as_ref() {
+            // Before the channel, and so the session's number, is another file's.
+            self.exitless.end();
             self.device.release(binding.index);
         }
     }

@@ -8,7 +8,8 @@ use kernel::{
     bindings,
     mm::virt::{
         flags,
-        VmaNew, //
+        VmaNew,
+        VmaRef, //
     },
     page::{
         PAGE_SHIFT,
@@ -17,6 +18,19 @@ use kernel::{
     prelude::*,
     types::ForeignOwnable, //
 };
+
+/// The page of the open file `file` that a VMA has at `address`; `None` if it is not of that file.
+///
+/// `file` is one of ours, so a VMA of it was prepared by [`Mapping::install`].
+pub(crate) fn page_of(vma: &VmaRef, file: *mut bindings::file, address: usize) -> Option<usize> {
+    // SAFETY: A `VmaRef` is valid and locked.
+    let (its_file, first) = unsafe { ((*vma.as_ptr()).vm_file, (*vma.as_ptr()).vm_pgoff) };
+    if its_file != file || address >= vma.end() {
+        return None;
+    }
+    let offset = address.checked_sub(vma.start())?;
+    first.checked_add(offset >> PAGE_SHIFT)
+}
 
 /// What a page fault comes to.
 #[derive(Clone, Copy)]

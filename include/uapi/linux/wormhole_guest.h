@@ -68,6 +68,61 @@ struct wormhole_guest_wait {
 	__u32 status;		/* out: WORMHOLE_GUEST_WAIT_* bits */
 };
 
+/*
+ * Exitless calls (wormhole_hypercall.h), on a file that is bound to a channel.
+ * EOPNOTSUPP: the wrong role, or the host cannot (no VMFUNC, or not paired by
+ * the host module): use the channel. ENOTCONN: unbound file. Errors of the
+ * hypercall are passed on.
+ */
+
+/*
+ * Server: opens the channel's session for this process; entry is called by the
+ * client. EBUSY if the file has one. What is registered is taken out when the
+ * process unmaps it or changes its protection, and all of it when the file is
+ * closed or the process's address space ends.
+ */
+struct wormhole_guest_serve {
+	__u32 size;
+	__u32 flags;		/* must be 0 */
+	__u64 entry;
+};
+
+/*
+ * Server: REGISTER pages of the process's memory, or of the channel that is
+ * mapped there, with those rights (WORMHOLE_MAP_*) that the mapping has too:
+ * EACCES otherwise. EFAULT not mapped; EINVAL writable and executable, or not
+ * page-aligned; EPERM executable with a VMFUNC in it. Pages that are registered
+ * already are passed over. Sets done to the bytes that are registered from
+ * address on, also when it fails.
+ */
+struct wormhole_guest_register {
+	__u32 size;
+	__u32 rights;		/* WORMHOLE_MAP_* */
+	__u64 address;
+	__u64 length;		/* bytes */
+	__u64 done;		/* out */
+};
+
+/*
+ * Server: gives the session a carrier. context: a page of the process with a
+ * struct wormhole_carrier, which stays where it is while the session lives.
+ */
+struct wormhole_guest_carrier {
+	__u32 size;
+	__u32 index;		/* less than WORMHOLE_MAX_CARRIERS */
+	__u64 context;
+};
+
+/*
+ * Server: carrier index has finished a call that hopped home. The client is
+ * notified (as by NOTIFY).
+ */
+struct wormhole_guest_return {
+	__u32 size;
+	__u32 index;
+	__u64 result;
+};
+
 #define WORMHOLE_GUEST_IOC_MAGIC	0xB7
 
 #define WORMHOLE_GUEST_IOC_INFO		_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x40, struct wormhole_guest_info)
@@ -76,5 +131,16 @@ struct wormhole_guest_wait {
 /* Add one to the peer's event word and ring its doorbell. ENOTCONN if unbound. */
 #define WORMHOLE_GUEST_IOC_NOTIFY	_IO(WORMHOLE_GUEST_IOC_MAGIC, 0x43)
 #define WORMHOLE_GUEST_IOC_WAIT		_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x44, struct wormhole_guest_wait)
+#define WORMHOLE_GUEST_IOC_SERVE	_IOW(WORMHOLE_GUEST_IOC_MAGIC, 0x45, struct wormhole_guest_serve)
+#define WORMHOLE_GUEST_IOC_REGISTER	_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x46, struct wormhole_guest_register)
+#define WORMHOLE_GUEST_IOC_CARRIER	_IOW(WORMHOLE_GUEST_IOC_MAGIC, 0x47, struct wormhole_guest_carrier)
+#define WORMHOLE_GUEST_IOC_RETURN	_IOW(WORMHOLE_GUEST_IOC_MAGIC, 0x48, struct wormhole_guest_return)
+/*
+ * Client: binds the channel's session to this process's address space, until
+ * the file is closed or the address space ends. ENOENT: the server has not
+ * opened it; EEXIST: the address space is bound to another session already;
+ * EBUSY: the file is bound.
+ */
+#define WORMHOLE_GUEST_IOC_BIND		_IO(WORMHOLE_GUEST_IOC_MAGIC, 0x49)
 
 #endif /* _UAPI_LINUX_WORMHOLE_GUEST_H */

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an open file has to do with exitless calls: it serves a session, is bound to one, or
+//! neither.
+
+use crate::{
+    client::{
+        self,
+        Client, //
+    },
+    hypercall,
+    registered::{
+        self,
+        Rights, //
+    },
+    server::{
+        self,
+        Server, //
+    },
+    user_memory::{
+        Channel,
+        Lookup, //
+    }, //
+};
+use kernel::{
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+enum Part {
+    None,
+    Serves(Pin<KBox<Server>>),
+    Calls(Pin<KBox<Client>>),
+    /// The device or the file has gone: none any more.
+    Over,
+}
+
+/// A file's part in a session.
+#[pin_data]
+pub(crate) struct Exitless {
+    #[pin]
+    part: Mutex<Part>,
+}
+
+/// What REGISTER is asked for.
+pub(crate) struct Request {
+    pub(crate) address: u64,
+    pub(crate) length: u64,
+    pub(crate) rights: u32,
+}
+
+impl Exitless {
+    /// No part.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                part <- new_mutex!(Part::None, "wormhole_guest exitless"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Closes or unbinds the session; there will not be another. When this returns, the session's
+    /// number may be another file's.
+    pub(crate) fn end(&self) {
+        // Dropped under the lock: whoever ends it at the same time waits.
+        *self.part.lock() = Part::Over;
+    }
+
+    /// SERVE.
+    pub(crate) fn serve(&self, channel: usize, entry: u64) -> Result {
+        let number = hypercall::session(channel)?;
+        let mut part = self.part.lock();
+        match &*part {
+            Part::Over => return Err(ENODEV),
+            Part::Serves(server) if server.closed() => *part = Part::None,
+            Part::None => (),
+            Part::Serves(_) | Part::Calls(_) => return Err(EBUSY),
+        }
+        let current = kernel::current!();
+        let mm = current.mm().ok_or(EINVAL)?;
+        *part = Part::Serves(server::serve(mm, number, entry)?);
+        Ok(())
+    }
+
+    /// REGISTER. `done`: bytes that were, also when it fails.
+    pub(crate) fn register(
+        &self,
+        request: &Request,
+        channel: Channel<'_>,
+        done: &mut u64,
+        go_on: impl Fn() -> Result,
+    ) -> Result {
+        let rights = Rights::new(request.rights).ok_or(EINVAL)?;
+        let range = registered::request(request.address, request.length).ok_or(EINVAL)?;
+        let start = range.start;
+        self.with_server(|server, mm| {
+            let lookup = Lookup {
+                mm,
+                channel,
+                rights,
+            };
+            let progress = |at: usize| *done = at.saturating_sub(start) as u64;
+            server.register(range, &lookup, progress, go_on)
+        })
+    }
+
+    /// CARRIER.
+    pub(crate) fn add_carrier(&self, index: u32, context: u64) -> Result {
+        let context = usize::try_from(context)?;
+        if context % PAGE_SIZE != 0 {
+            return Err(EINVAL);
+        }
+        self.with_server(|server, _| server.add_carrier(index, context))
+    }
+
+    /// Runs `f` on the session that the calling process serves: `ENOENT` if the file has none,
+    /// `EPERM` if it is another process's.
+    fn with_server(&self, f: impl FnOnce(&Server, &kernel::mm::MmWithUser) -> Result) -> Result {
+        let part = self.part.lock();
+        let server = match &*part {
+            Part::Serves(server) => server,
+            Part::Over => return Err(ENODEV),
+            Part::None | Part::Calls(_) => return Err(ENOENT),
+        };
+        let current = kernel::current!();
+        let mm = current.mm().ok_or(EINVAL)?;
+        if !server.watches(mm) {
+            return Err(EPERM);
+        }
+        f(server, mm)
+    }
+
+    /// BIND.
+    pub(crate) fn bind(&self, channel: usize) -> Result {
+        let session = hypercall::session(channel)?;
+        let mut part = self.part.lock();
+        match &*part {
+            Part::Over => return Err(ENODEV),
+            Part::Calls(client) if client.ended() => *part = Part::None,
+            Part::None => (),
+            Part::Serves(_) | Part::Calls(_) => return Err(EBUSY),
+        }
+        let current = kernel::current!();
+        let mm = current.mm().ok_or(EINVAL)?;
+        *part = Part::Calls(client::bind(mm, session)?);
+        Ok(())
+    }
+}
