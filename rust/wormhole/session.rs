@@ -16,6 +16,7 @@ use crate::{
 };
 use core::mem::offset_of;
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     page::{PAGE_SHIFT, PAGE_SIZE},
     prelude::*,
     rbtree::RBTree,
@@ -116,7 +117,7 @@ impl Session {
             Backing::Pinned(memory)
         };
         let page = backing.physical();
-        let node = kernel::rbtree::RBTreeNode::new(linear.0, backing, GFP_KERNEL)?;
+        let node = kernel::rbtree::RBTreeNode::new(linear.0, backing, GFP_KERNEL_ACCOUNT)?;
         let relink = self
             .space
             .register(&mut self.tables, linear, page, rights)?;
@@ -158,6 +159,8 @@ pub(crate) struct Setup {
     server_image: TablePage,
     sessions: KVec<Option<Session>>,
     gate_views: KVec<GateView>,
+    /// Of all views there are: taking something out of them must not need memory.
+    views: KVec<Eptp>,
     /// `None` until a process is bound.
     gate_tables: Option<GateTables>,
     /// Of the gate views.
@@ -170,6 +173,9 @@ impl Setup {
         *gate_image.bytes_mut() = gate::gate_image();
         let mut server_image = TablePage::new()?;
         *server_image.bytes_mut() = gate::server_image();
+        if cfg!(wormhole_break = "cpl") {
+            break_privilege_check(server_image.bytes_mut());
+        }
         let mut sessions = KVec::new();
         for _ in 0..uapi::WORMHOLE_MAX_SESSIONS {
             sessions.push(None, GFP_KERNEL)?;
@@ -179,6 +185,7 @@ impl Setup {
             server_image,
             sessions,
             gate_views: KVec::new(),
+            views: KVec::new(),
             gate_tables: None,
             tables: TablePages::default(),
         })
@@ -193,27 +200,15 @@ impl Setup {
             .ok_or(ENOENT)
     }
 
-    /// All views that exist.
-    fn views(&self) -> Result<KVec<Eptp>> {
-        let mut views = KVec::new();
-        let sessions = self.sessions.iter().flatten();
-        for view in sessions.flat_map(Session::views) {
-            views.push(view, GFP_KERNEL)?;
-        }
-        for view in &self.gate_views {
-            views.push(view.eptp(), GFP_KERNEL)?;
-        }
-        Ok(views)
-    }
-
     /// Makes the gate views of a VM's first `count` vCPUs, unless there are some.
     fn make_gates(&mut self, count: usize) -> Result<KVec<VcpuCalls>> {
-        let mut vcpus = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut vcpus = KVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
         if self.gate_tables.is_some() {
             return Ok(vcpus);
         }
         let shared = GateTables::new(&mut self.tables)?;
-        self.gate_views.reserve(count, GFP_KERNEL)?;
+        self.gate_views.reserve(count, GFP_KERNEL_ACCOUNT)?;
+        self.views.reserve(count, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..count {
             let list = TablePage::new()?;
             let slot = TablePage::new()?;
@@ -223,8 +218,9 @@ impl Setup {
                 slot: slot.physical(),
             };
             let view = GateView::new(&mut self.tables, &shared, pages)?;
-            vcpus.push(VcpuCalls::new(view.eptp(), list, slot), GFP_KERNEL)?;
-            self.gate_views.push(view, GFP_KERNEL)?;
+            vcpus.push(VcpuCalls::new(view.eptp(), list, slot), GFP_KERNEL_ACCOUNT)?;
+            self.views.push(view.eptp(), GFP_KERNEL_ACCOUNT)?;
+            self.gate_views.push(view, GFP_KERNEL_ACCOUNT)?;
         }
         self.gate_tables = Some(shared);
         Ok(vcpus)
@@ -270,6 +266,16 @@ impl Setup {
             gate.unbind(&mut self.tables, cr3);
         }
         Ok(())
+    }
+}
+
+/// Makes NOPs of the conditional jump behind the landing's check, for a test that must notice.
+fn break_privilege_check(image: &mut [u8; PAGE_SIZE]) {
+    const NOP: u8 = 0x90;
+    // MOV, NOT and TEST come before it.
+    const JNZ: usize = gate::LANDING as usize + 7;
+    if let Some(jump) = image.get_mut(JNZ..JNZ + 2) {
+        jump.fill(NOP);
     }
 }
 
@@ -323,10 +329,9 @@ impl Switch {
     pub(crate) fn close(&self, number: u64) -> Result {
         let mut setup = self.setup.lock();
         setup.session(number)?;
-        let views = setup.views()?;
         self.forbid(number)?;
         setup.unbind(number)?;
-        tlb::evict_all(&views);
+        tlb::evict_all(&setup.views);
         let old = {
             let mut calls = self.calls.lock();
             calls.forget_carriers(number);
@@ -335,6 +340,11 @@ impl Switch {
         let session = usize::try_from(number)
             .ok()
             .and_then(|number| setup.sessions.get_mut(number)?.take());
+        if let Some(session) = &session {
+            setup
+                .views
+                .retain(|view| !session.views().any(|its| its == *view));
+        }
         drop(setup);
         drop((old, session));
         Ok(())
@@ -359,28 +369,27 @@ impl Switch {
             return Err(EINVAL);
         }
         let mut setup = self.setup.lock();
-        let views = setup.views()?;
-        let session = setup.session(number)?;
-        let mut removed = KVec::new();
-        let mut result = Ok(());
-        // The tree knows what there is: the range may be all of the address space.
-        while let Some(address) = session.first_page(linear).filter(|at| *at < end) {
-            if let Err(error) = removed.reserve(1, GFP_KERNEL) {
-                result = Err(error.into());
-                break;
+        setup.session(number)?;
+        // The tree knows what there is: the range may be all of the address space. In portions, so
+        // that no memory is needed.
+        loop {
+            let mut removed = [const { None }; 64];
+            let session = setup.session(number)?;
+            for slot in &mut removed {
+                let Some(address) = session.first_page(linear).filter(|at| *at < end) else {
+                    break;
+                };
+                session
+                    .space
+                    .unregister(&mut session.tables, GuestLinear(address));
+                *slot = session.pages.remove_node(&address);
             }
-            session
-                .space
-                .unregister(&mut session.tables, GuestLinear(address));
-            if let Some(node) = session.pages.remove_node(&address) {
-                removed.push(node, GFP_KERNEL)?;
+            if let [None, ..] = removed {
+                return Ok(());
             }
+            // Before the pages are anybody else's.
+            tlb::evict_all(&setup.views);
         }
-        // Before the pages are anybody else's.
-        tlb::evict_all(&views);
-        drop(setup);
-        drop(removed);
-        result
     }
 
     /// CARRIER.
@@ -396,6 +405,10 @@ impl Switch {
             return Err(EINVAL);
         }
         let mut setup = self.setup.lock();
+        setup.session(number)?;
+        if self.has_carrier(number, index) {
+            return Err(EEXIST);
+        }
         let server_image = setup.server_image.physical();
         let session = setup.session(number)?;
         let mut page = TablePage::new()?;
@@ -410,18 +423,27 @@ impl Switch {
             saved: Saved::boxed()?,
             home,
         };
-        session.carriers.reserve(1, GFP_KERNEL)?;
-        let mut states = KVec::with_capacity(index.saturating_add(1), GFP_KERNEL)?;
-        let mut carriers = KVec::with_capacity(index.saturating_add(1), GFP_KERNEL)?;
+        session.carriers.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        setup.views.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let mut states = KVec::with_capacity(index.saturating_add(1), GFP_KERNEL_ACCOUNT)?;
+        let mut carriers = KVec::with_capacity(index.saturating_add(1), GFP_KERNEL_ACCOUNT)?;
         {
             let mut calls = self.calls.lock();
             let session = calls.session_mut(number).ok_or(EINVAL)?;
             session.give(index, carrier, &mut states, &mut carriers)?;
         }
-        session
+        setup.views.push(view.eptp(), GFP_KERNEL_ACCOUNT)?;
+        setup
+            .session(number)?
             .carriers
-            .push(CarrierSetup { view, _page: page }, GFP_KERNEL)?;
+            .push(CarrierSetup { view, _page: page }, GFP_KERNEL_ACCOUNT)?;
         Ok(())
+    }
+
+    fn has_carrier(&self, number: u64, index: usize) -> bool {
+        let mut calls = self.calls.lock();
+        let session = calls.session_mut(number);
+        session.is_some_and(|session| matches!(session.carriers.get(index), Some(Some(_))))
     }
 
     /// RETURN.
@@ -461,10 +483,9 @@ impl Switch {
         if setup.session(number)?.bound.is_none() {
             return Err(ENOENT);
         }
-        let views = setup.views()?;
         self.forbid(number)?;
         setup.unbind(number)?;
-        tlb::evict_all(&views);
+        tlb::evict_all(&setup.views);
         let mut calls = self.calls.lock();
         calls.forget_carriers(number);
         if let Some(session) = calls.session_mut(number) {
@@ -493,11 +514,7 @@ impl Switch {
     pub(crate) fn end(&self) {
         let setup = self.setup.lock();
         self.calls.lock().dead = true;
-        // No memory for the list is no reason not to end: nothing of the views is used again, by
-        // an address that their translations are tagged with, before the CPU has left VMX operation
-        // or KVM has flushed it.
-        let views = setup.views().unwrap_or_default();
-        tlb::evict_all(&views);
+        tlb::evict_all(&setup.views);
         let mut calls = self.calls.lock();
         let Calls { sessions, .. } = &mut *calls;
         for session in sessions.iter_mut() {
