@@ -5,7 +5,8 @@ use core::ffi::c_ulong;
 use core::mem::size_of;
 
 use crate::bindings::{
-    wormhole_guest_bind, wormhole_guest_info, wormhole_guest_wait, wormhole_info, wormhole_pair,
+    wormhole_guest_bind, wormhole_guest_carrier, wormhole_guest_info, wormhole_guest_register,
+    wormhole_guest_return, wormhole_guest_serve, wormhole_guest_wait, wormhole_info, wormhole_pair,
     WORMHOLE_GUEST_IOC_MAGIC, WORMHOLE_IOC_MAGIC,
 };
 
@@ -73,3 +74,38 @@ pub const WORMHOLE_GUEST_IOC_WAIT: c_ulong = request(
     0x44,
     size_of::<wormhole_guest_wait>(),
 );
+
+/// Write: takes a [`wormhole_guest_serve`].
+pub const WORMHOLE_GUEST_IOC_SERVE: c_ulong = request(
+    WRITE,
+    WORMHOLE_GUEST_IOC_MAGIC,
+    0x45,
+    size_of::<wormhole_guest_serve>(),
+);
+
+/// Read-write: takes and fills a [`wormhole_guest_register`].
+pub const WORMHOLE_GUEST_IOC_REGISTER: c_ulong = request(
+    READ | WRITE,
+    WORMHOLE_GUEST_IOC_MAGIC,
+    0x46,
+    size_of::<wormhole_guest_register>(),
+);
+
+/// Write: takes a [`wormhole_guest_carrier`].
+pub const WORMHOLE_GUEST_IOC_CARRIER: c_ulong = request(
+    WRITE,
+    WORMHOLE_GUEST_IOC_MAGIC,
+    0x47,
+    size_of::<wormhole_guest_carrier>(),
+);
+
+/// Write: takes a [`wormhole_guest_return`].
+pub const WORMHOLE_GUEST_IOC_RETURN: c_ulong = request(
+    WRITE,
+    WORMHOLE_GUEST_IOC_MAGIC,
+    0x48,
+    size_of::<wormhole_guest_return>(),
+);
+
+/// No argument.
+pub const WORMHOLE_GUEST_IOC_BIND: c_ulong = request(NONE, WORMHOLE_GUEST_IOC_MAGIC, 0x49, 0);

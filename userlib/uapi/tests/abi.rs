@@ -16,6 +16,11 @@ fn request_numbers() {
     assert_eq!(WORMHOLE_GUEST_IOC_ACCEPT, 0xc018_b742);
     assert_eq!(WORMHOLE_GUEST_IOC_NOTIFY, 0xb743);
     assert_eq!(WORMHOLE_GUEST_IOC_WAIT, 0xc018_b744);
+    assert_eq!(WORMHOLE_GUEST_IOC_SERVE, 0x4010_b745);
+    assert_eq!(WORMHOLE_GUEST_IOC_REGISTER, 0xc020_b746);
+    assert_eq!(WORMHOLE_GUEST_IOC_CARRIER, 0x4010_b747);
+    assert_eq!(WORMHOLE_GUEST_IOC_RETURN, 0x4010_b748);
+    assert_eq!(WORMHOLE_GUEST_IOC_BIND, 0xb749);
 }
 
 #[test]
@@ -40,6 +45,15 @@ fn layout() {
     assert_eq!(size_of::<wormhole_guest_wait>(), 24);
     assert_eq!(offset_of!(wormhole_guest_wait, timeout_ns), 8);
     assert_eq!(offset_of!(wormhole_guest_wait, status), 20);
+
+    assert_eq!(size_of::<wormhole_guest_register>(), 32);
+    assert_eq!(offset_of!(wormhole_guest_register, done), 24);
+
+    assert_eq!(size_of::<wormhole_carrier>(), 3584);
+    assert_eq!(offset_of!(wormhole_carrier, registers), 24);
+    assert_eq!(offset_of!(wormhole_carrier, rip), 152);
+    assert_eq!(offset_of!(wormhole_carrier, fault_address), 184);
+    assert_eq!(offset_of!(wormhole_carrier, xsave), 512);
 
     assert_eq!(size_of::<wormhole_window>(), 136);
     assert_eq!(offset_of!(wormhole_window, size), 16);
@@ -68,6 +82,11 @@ fn c_compiler_agrees() {
         ("WORMHOLE_GUEST_IOC_ACCEPT", WORMHOLE_GUEST_IOC_ACCEPT),
         ("WORMHOLE_GUEST_IOC_NOTIFY", WORMHOLE_GUEST_IOC_NOTIFY),
         ("WORMHOLE_GUEST_IOC_WAIT", WORMHOLE_GUEST_IOC_WAIT),
+        ("WORMHOLE_GUEST_IOC_SERVE", WORMHOLE_GUEST_IOC_SERVE),
+        ("WORMHOLE_GUEST_IOC_REGISTER", WORMHOLE_GUEST_IOC_REGISTER),
+        ("WORMHOLE_GUEST_IOC_CARRIER", WORMHOLE_GUEST_IOC_CARRIER),
+        ("WORMHOLE_GUEST_IOC_RETURN", WORMHOLE_GUEST_IOC_RETURN),
+        ("WORMHOLE_GUEST_IOC_BIND", WORMHOLE_GUEST_IOC_BIND),
     ];
     let mut source = String::from(
         "#include <linux/wormhole.h>\n#include <linux/wormhole_guest.h>\n\

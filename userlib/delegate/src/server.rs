@@ -1,0 +1,676 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The server's side of exitless calls.
+
+use std::ops::{ControlFlow, Range};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use wormhole_uapi::{self as uapi, wormhole_carrier};
+
+use crate::device::{Channel, Door, Registered, Role, Wake};
+use crate::hop::{self, Place};
+use crate::range::{self, Outcome, PAGE};
+use crate::region::{self, Pages};
+use crate::{cpu, maps, Entry, Error};
+
+/// What a carrier looks after, at least, besides what it is notified of: the server's end.
+const GLANCE: Duration = Duration::from_millis(200);
+/// How often, and at what distance, a carrier looks for calls that hop since the client is gone.
+const FAREWELLS: u32 = 20;
+const FAREWELL: Duration = Duration::from_millis(10);
+/// How much is registered around an access that hopped.
+const AROUND: usize = 64 << 10;
+/// What has come of a carrier's start, or an error number.
+const STARTING: i32 = 0;
+const STARTED: i32 = -1;
+/// Result of a call that the gate turned away.
+const NO_RESULT: u64 = u64::MAX;
+
+/// What clients' calls may do with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights(u32);
+
+impl Rights {
+    pub const READ: Rights = Rights(uapi::WORMHOLE_MAP_READ);
+    pub const READ_WRITE: Rights = Rights(uapi::WORMHOLE_MAP_READ | uapi::WORMHOLE_MAP_WRITE);
+    pub const READ_EXECUTE: Rights = Rights(uapi::WORMHOLE_MAP_READ | uapi::WORMHOLE_MAP_EXECUTE);
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+/// How a server is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Calls that can be under way at once. More wait, or fail with EAGAIN.
+    pub carriers: u32,
+    /// Bytes of stack of each.
+    pub stack: usize,
+    /// Also registers the constants and variables of the program and its libraries, besides their
+    /// code.
+    pub data: bool,
+    /// Registers what calls hop for, so that the next one does not.
+    pub on_demand: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            carriers: 4,
+            stack: 256 << 10,
+            data: true,
+            on_demand: true,
+        }
+    }
+}
+
+/// Serves exitless calls on a channel, until it is dropped.
+pub struct Server {
+    // In this order: the threads end before the session, and that before its memory.
+    threads: Threads,
+    channel: Arc<Channel>,
+    _memory: Vec<Arc<Carrier>>,
+    hops: Arc<AtomicU64>,
+    registered: Outcome,
+}
+
+struct Threads {
+    stop: Arc<AtomicBool>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for handle in self.handles.drain(..) {
+            // It has no result, and must not panic.
+            let _ = handle.join();
+        }
+    }
+}
+
+impl Server {
+    /// Opens the channel's session, registers this program's code, and starts carriers.
+    ///
+    /// Drop it after the client has gone: a call that is under way then goes nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if calls must go by messages.
+    pub fn new(channel: &Arc<Channel>, entry: Entry, options: Options) -> Result<Self, Error> {
+        cpu::check()?;
+        // SAFETY: only functions that a carrier goes on with return through the page.
+        unsafe { region::install(Role::Server, &hop::gate_page()) }?;
+        channel.serve(entry).map_err(|errno| match errno {
+            Errno::OPNOTSUPP => Error::Unsupported("no VMFUNC"),
+            // A driver that is older than these calls.
+            Errno::NOTTY => Error::Unsupported("the driver does not know them"),
+            errno => Error::system("cannot open the session", errno),
+        })?;
+        let mut server = Server {
+            threads: Threads {
+                stop: Arc::default(),
+                handles: Vec::new(),
+            },
+            channel: channel.clone(),
+            _memory: Vec::new(),
+            hops: Arc::default(),
+            registered: Outcome::default(),
+        };
+        server.registered = server.register_program(options.data)?;
+        let count = options.carriers.clamp(1, uapi::WORMHOLE_MAX_CARRIERS);
+        for index in 0..count {
+            server.start(index, entry, options)?;
+        }
+        Ok(server)
+    }
+
+    /// Lets calls use memory, in whole pages. Pages that are refused are left out: calls that use
+    /// them hop. Gives the bytes that were registered.
+    ///
+    /// The other VM's calls can do to it what `rights` say, at any time: what is registered must be
+    /// memory that survives that.
+    pub fn register(&self, memory: Range<usize>, rights: Rights) -> Result<usize, Error> {
+        register(self.channel.as_ref(), memory, rights)
+            .map(|outcome| outcome.registered)
+            .map_err(|errno| Error::system("cannot register memory", errno))
+    }
+
+    /// Calls that hopped home so far.
+    pub fn hops(&self) -> u64 {
+        self.hops.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of this program that are registered, and bytes that were refused.
+    pub fn program(&self) -> (usize, usize) {
+        (self.registered.registered, self.registered.skipped)
+    }
+
+    fn register_program(&self, data: bool) -> Result<Outcome, Error> {
+        // Collected first: what is registered while the list is read may change it.
+        let mut ranges = Vec::new();
+        let region = uapi::WORMHOLE_GATE_REGION as usize;
+        maps::each(|mapping| {
+            let wanted = mapping.file && !mapping.special && !mapping.shared;
+            let in_region = (region..region + (1 << 30)).contains(&mapping.range.start);
+            if let (Some(rights), true) = (mapping.rights(), wanted && !in_region) {
+                if data || rights == Rights::READ_EXECUTE {
+                    ranges.push((mapping.range, rights));
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .map_err(|errno| Error::system("cannot read /proc/self/maps", errno))?;
+        let mut total = Outcome::default();
+        for (range, rights) in ranges {
+            let outcome = register(self.channel.as_ref(), range, rights)
+                .map_err(|errno| Error::system("cannot register the program", errno))?;
+            total.registered += outcome.registered;
+            total.skipped += outcome.skipped;
+        }
+        Ok(total)
+    }
+
+    fn start(&mut self, index: u32, entry: Entry, options: Options) -> Result<(), Error> {
+        let what = |errno| Error::system("cannot make a carrier", errno);
+        let carrier = Arc::new(Carrier::new(index, entry, options.stack).map_err(what)?);
+        self._memory.push(carrier.clone());
+        register(
+            self.channel.as_ref(),
+            carrier.stack_range(),
+            Rights::READ_WRITE,
+        )
+        .map_err(what)?;
+
+        let started = Arc::new(AtomicI32::new(STARTING));
+        let mut park = Park {
+            door: self.channel.clone(),
+            carrier: carrier.clone(),
+            stop: self.threads.stop.clone(),
+            hops: self.hops.clone(),
+            on_demand: options.on_demand,
+            xcr0: cpu::xcr0(),
+        };
+        let channel = self.channel.clone();
+        let outcome = started.clone();
+        let handle = std::thread::Builder::new()
+            .name(format!("carrier {index}"))
+            .spawn(move || {
+                // From its middle on this thread's thread-local variables are the calls'.
+                let given = give(&channel, &park.carrier);
+                let errno = given.map_or_else(Errno::raw_os_error, |()| STARTED);
+                outcome.store(errno, Ordering::Release);
+                if given.is_ok() {
+                    park.run();
+                }
+            })
+            .map_err(|error| Error::System {
+                what: "cannot make a carrier".into(),
+                source: error,
+            })?;
+        self.threads.handles.push(handle);
+        loop {
+            match started.load(Ordering::Acquire) {
+                STARTING => std::thread::sleep(Duration::from_micros(50)),
+                STARTED => return Ok(()),
+                errno => return Err(what(Errno::from_raw_os_error(errno))),
+            }
+        }
+    }
+}
+
+/// Gives this thread's carrier to the host.
+fn give(channel: &Channel, carrier: &Carrier) -> Result<(), Errno> {
+    block_signals();
+    let fs_base = cpu::fs_base();
+    // The stack protector's word and the thread-local variables nearest to it. More is registered
+    // when it is needed.
+    let own = fs_base as usize / PAGE * PAGE;
+    register(channel, own..own + PAGE, Rights::READ_WRITE)?;
+    carrier.set_fs_base(fs_base);
+    // SAFETY: `Server` keeps the page until the session has ended.
+    unsafe { channel.give_carrier(carrier.index, carrier.context.start().addr()) }
+}
+
+/// A handler would use the thread-local variables of a call that another CPU executes.
+fn block_signals() {
+    // SAFETY: a set of signals, filled before it is used.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
+    }
+}
+
+fn register(door: &dyn Door, memory: Range<usize>, rights: Rights) -> Result<Outcome, Errno> {
+    range::register(range::pages(memory), |address, length| {
+        door.register(address, length, rights)
+    })
+}
+
+/// Memory of a carrier: its context and its stack.
+struct Carrier {
+    index: u32,
+    entry: u64,
+    context: Pages,
+    stack: Pages,
+}
+
+impl Carrier {
+    fn new(index: u32, entry: Entry, stack: usize) -> Result<Self, Errno> {
+        let carrier = Carrier {
+            index,
+            entry: entry as usize as u64,
+            context: Pages::new(PAGE, 0)?,
+            stack: Pages::new(stack.max(4 * PAGE), PAGE)?,
+        };
+        // SAFETY: nobody else has the context yet.
+        let context = unsafe { &mut *carrier.context().as_ptr() };
+        context.stack = (carrier.stack_range().end - hop::ABOVE_STACK) as u64;
+        Ok(carrier)
+    }
+
+    fn context(&self) -> NonNull<wormhole_carrier> {
+        NonNull::new(self.context.start().cast()).unwrap_or(NonNull::dangling())
+    }
+
+    fn stack_range(&self) -> Range<usize> {
+        let start = self.stack.start().addr();
+        start..start + self.stack.len()
+    }
+
+    fn set_fs_base(&self, fs_base: u64) {
+        // SAFETY: the context has not been given to the host yet.
+        unsafe { (*self.context().as_ptr()).fs_base = fs_base };
+    }
+
+    /// `wormhole_carrier.state`
+    fn state(&self) -> &AtomicU32 {
+        // SAFETY: aligned, and alive as long as this object; this side accesses it as an atomic
+        // only.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.context().as_ptr()).state) }
+    }
+}
+
+/// A carrier's thread.
+///
+/// While it is parked its thread-local variables belong to the calls, which use them on other CPUs.
+/// And while a call has hopped that call may be anywhere, in malloc for instance. So nothing here
+/// uses a thread-local variable, `errno` for one, or allocates.
+struct Park<D: Door> {
+    door: Arc<D>,
+    carrier: Arc<Carrier>,
+    stop: Arc<AtomicBool>,
+    hops: Arc<AtomicU64>,
+    on_demand: bool,
+    xcr0: u64,
+}
+
+impl<D: Door> Park<D> {
+    /// Until the server or the client ends.
+    fn run(&mut self) {
+        let mut seen = Wake::default();
+        let mut farewells = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.carrier.state().load(Ordering::Acquire) == uapi::WORMHOLE_CARRIER_HOPPED {
+                let result = self.hopped();
+                if self.door.finish(self.carrier.index, result).is_err() {
+                    // The session has ended.
+                    return;
+                }
+                continue;
+            }
+            if seen.closed {
+                // What hops now nobody announces.
+                farewells += 1;
+                if farewells > FAREWELLS {
+                    return;
+                }
+                sleep(FAREWELL);
+                continue;
+            }
+            match self.door.wait(seen.event, GLANCE) {
+                Ok(wake) => seen = wake,
+                Err(Errno::TIMEDOUT | Errno::INTR) => {}
+                Err(_) => seen.closed = true,
+            }
+        }
+    }
+
+    /// Goes on with the call that has hopped; gives its result.
+    fn hopped(&mut self) -> u64 {
+        self.hops.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: while the state is HOPPED, and until RETURN, the host leaves the context to this
+        // thread.
+        let context = unsafe { self.carrier.context().as_mut() };
+        if self.on_demand && context.cause == uapi::WORMHOLE_HOP_MEMORY {
+            register_around(self.door.as_ref(), context.fault_address as usize);
+        }
+        match hop::place(context) {
+            Place::Leaving(result) => {
+                self.parked();
+                return result;
+            }
+            Place::Trap => {
+                self.parked();
+                return NO_RESULT;
+            }
+            Place::Landing(arguments) => {
+                hop::begin(context, self.carrier.entry, arguments);
+                // SAFETY: the call has not begun, so its stack is empty.
+                unsafe { hop::push_return(context) };
+            }
+            Place::Function => {}
+        }
+        hop::adapt(context, self.xcr0);
+        self.parked();
+        // SAFETY: adapted; the host put away the function's registers, or `begin` made new ones.
+        // The stack is the carrier's, which is this thread's while the call has hopped; it leaves
+        // ABOVE_STACK bytes. `Server::new` has put the gate page in place.
+        unsafe { hop::go_on(self.carrier.context().as_ptr()) }
+    }
+
+    /// Before RETURN, as the host wants it: the next hop can come right after that.
+    fn parked(&self) {
+        let state = self.carrier.state();
+        state.store(uapi::WORMHOLE_CARRIER_PARKED, Ordering::Release);
+    }
+}
+
+/// Registers what a call hopped for, and its neighbourhood, as far as that is one mapping.
+fn register_around(door: &dyn Door, address: usize) {
+    // What fails here hops again.
+    let Ok(Some(mapping)) = maps::find(address) else {
+        return;
+    };
+    let Some(rights) = mapping.rights().filter(|_| !mapping.special) else {
+        return;
+    };
+    let page = address / PAGE * PAGE;
+    let around = page / AROUND * AROUND;
+    let around = around.max(mapping.range.start)..(around + AROUND).min(mapping.range.end);
+    let near = |address, length| match door.register(address, length, rights) {
+        // A page that is there already may end a run early; the driver passes over it.
+        Registered { done: 0, result } if result.is_err() => Registered {
+            done: 0,
+            result: Err(Errno::PERM),
+        },
+        other => other,
+    };
+    // The page itself first, should the rest fail.
+    let _ = range::register(page..page + PAGE, near);
+    let _ = range::register(around, near);
+}
+
+/// Without `errno`.
+fn sleep(time: Duration) {
+    let request = rustix::thread::Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let _ = rustix::thread::nanosleep(&request);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// The driver, of which a test plays the host.
+    #[derive(Default)]
+    struct Fake {
+        finished: Mutex<Vec<(u32, u64)>>,
+        registered: Mutex<Vec<(usize, usize, Rights)>>,
+    }
+
+    impl Door for Fake {
+        fn wait(&self, seen: u32, _: Duration) -> Result<Wake, Errno> {
+            std::thread::yield_now();
+            Ok(Wake {
+                event: seen + 1,
+                closed: false,
+            })
+        }
+
+        fn finish(&self, index: u32, result: u64) -> Result<(), Errno> {
+            self.finished.lock().unwrap().push((index, result));
+            Ok(())
+        }
+
+        fn register(&self, address: usize, length: usize, rights: Rights) -> Registered {
+            let registration = (address, length, rights);
+            self.registered.lock().unwrap().push(registration);
+            Registered {
+                done: length,
+                result: Ok(()),
+            }
+        }
+    }
+
+    extern "C" fn six(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> u64 {
+        ((((a * 10 + b) * 10 + c) * 10 + d) * 10 + e) * 10 + f
+    }
+
+    // A function that was stopped where all its registers are as the test set them: it adds their
+    // weighted sum up, in RAX, and returns.
+    std::arch::global_asm!(
+        ".pushsection .text.wormhole_delegate_test, \"ax\", @progbits",
+        ".globl wormhole_test_stopped",
+        "wormhole_test_stopped:",
+        // Flags first: CF is set, DF too.
+        "   lea rax, [rax + 0]",
+        "   jnc 2f",
+        "   pushfq",
+        "   pop qword ptr [rsp - 24]",
+        "   mov [rsp - 32], rcx",
+        "   mov rcx, [rsp - 24]",
+        "   test ecx, 0x400",
+        "   mov rcx, [rsp - 32]",
+        "   jz 2f",
+        "   cld",
+        "   .irp register, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15",
+        "   imul rax, rax, 3",
+        "   add rax, \\register",
+        "   .endr",
+        "   imul rax, rax, 3",
+        "   movq rcx, xmm7",
+        "   add rax, rcx",
+        "   imul rax, rax, 3",
+        "   sub rsp, 8",
+        "   stmxcsr [rsp]",
+        "   mov ecx, [rsp]",
+        "   add rax, rcx",
+        "   imul rax, rax, 3",
+        "   fnstcw [rsp]",
+        "   movzx ecx, word ptr [rsp]",
+        "   add rax, rcx",
+        "   imul rax, rax, 3",
+        "   rdgsbase rcx",
+        "   add rax, rcx",
+        "   add rsp, 8",
+        // What it must keep it does not.
+        "   mov ebx, 1",
+        "   mov ebp, 2",
+        "   mov r12d, 3",
+        "   mov r13d, 4",
+        "   mov r14d, 5",
+        "   mov r15d, 6",
+        "   ret",
+        "2: ud2",
+        ".popsection",
+    );
+
+    extern "C" {
+        static wormhole_test_stopped: u8;
+    }
+
+    struct Test {
+        fake: Arc<Fake>,
+        park: Park<Fake>,
+    }
+
+    impl Test {
+        fn new() -> Self {
+            // SAFETY: as in `Server::new`.
+            unsafe { region::install(Role::Server, &hop::gate_page()) }.unwrap();
+            let fake = Arc::new(Fake::default());
+            let carrier = Arc::new(Carrier::new(3, six, 16 << 10).unwrap());
+            let park = Park {
+                door: fake.clone(),
+                carrier,
+                stop: Arc::default(),
+                hops: Arc::default(),
+                on_demand: true,
+                xcr0: cpu::xcr0(),
+            };
+            Test { fake, park }
+        }
+
+        fn context(&mut self) -> &mut wormhole_carrier {
+            // SAFETY: a test's own, while the carrier's thread does not run.
+            unsafe { self.park.carrier.context().as_mut() }
+        }
+
+        fn hop(&mut self) -> u64 {
+            let state = self.park.carrier.state();
+            state.store(uapi::WORMHOLE_CARRIER_HOPPED, Ordering::Release);
+            let result = self.park.hopped();
+            assert_eq!(
+                self.park.carrier.state().load(Ordering::Relaxed),
+                uapi::WORMHOLE_CARRIER_PARKED
+            );
+            result
+        }
+    }
+
+    /// Fills a context with registers by hand, in the middle of a function.
+    fn stop(context: &mut wormhole_carrier) -> u64 {
+        hop::begin(context, 0, [0; 6]);
+        // SAFETY: the stack is empty.
+        unsafe { hop::push_return(context) };
+        context.rip = (&raw const wormhole_test_stopped) as u64;
+        let stack = context.registers[4];
+        context.registers = std::array::from_fn(|number| 0x1111 * (number as u64 + 1));
+        context.registers[4] = stack;
+        // CF, DF; and TF, which must not arrive.
+        context.rflags = 2 | 1 | (1 << 10) | (1 << 8);
+        context.hopped_gs_base = 0x5555_0000;
+        let (mxcsr, x87, xmm7) = (0x3f80u32, 0x077fu16, 0x7777_7777u64);
+        context.xsave[0..2].copy_from_slice(&x87.to_le_bytes());
+        context.xsave[24..28].copy_from_slice(&mxcsr.to_le_bytes());
+        context.xsave[160 + 7 * 16..][..8].copy_from_slice(&xmm7.to_le_bytes());
+        // x87 and SSE, and PKRU, which this CPU may not have.
+        context.xsave[512..520].copy_from_slice(&(3u64 | (1 << 9)).to_le_bytes());
+        let mut sum = context.registers[0];
+        for number in (1..16).filter(|number| *number != 4) {
+            // The order in which the function adds them up.
+            sum = sum.wrapping_mul(3).wrapping_add(context.registers[number]);
+        }
+        for value in [xmm7, mxcsr.into(), x87.into(), context.hopped_gs_base] {
+            sum = sum.wrapping_mul(3).wrapping_add(value);
+        }
+        sum
+    }
+
+    #[test]
+    fn registers_of_a_hop_arrive_and_its_result_comes_back() {
+        let mut test = Test::new();
+        for _ in 0..3 {
+            let expected = stop(test.context());
+            let gs_base: u64;
+            let result = test.hop();
+            // SAFETY: reads a register.
+            unsafe { std::arch::asm!("rdgsbase {}", out(reg) gs_base) };
+            assert_eq!((result, gs_base), (expected, 0));
+            // Rounding is as before: not down.
+            let (one, three) = std::hint::black_box((-1.0f64, 3.0f64));
+            assert_eq!(one / three, -1.0 / 3.0);
+        }
+    }
+
+    #[test]
+    fn a_hop_on_the_way_in_starts_over() {
+        let mut test = Test::new();
+        let context = test.context();
+        context.rip = uapi::WORMHOLE_GATE_ADDRESS + 0x233;
+        let registers = &mut context.registers;
+        (registers[7], registers[6], registers[2]) = (1, 2, 3);
+        (registers[10], registers[8], registers[9]) = (4, 5, 6);
+        assert_eq!(test.hop(), 123_456);
+        test.context().rip = uapi::WORMHOLE_GATE_ADDRESS + 0x266;
+        let registers = &mut test.context().registers;
+        (registers[7], registers[6], registers[11]) = (6, 5, 4);
+        (registers[10], registers[8], registers[9]) = (3, 2, 1);
+        assert_eq!(test.hop(), 654_321);
+    }
+
+    #[test]
+    fn a_hop_on_the_way_out_is_a_result() {
+        let mut test = Test::new();
+        test.context().rip = uapi::WORMHOLE_GATE_ADDRESS + 0x28f;
+        test.context().registers[0] = 42;
+        assert_eq!(test.hop(), 42);
+        test.context().rip = uapi::WORMHOLE_GATE_ADDRESS + 0x2ec;
+        test.context().registers[7] = 43;
+        assert_eq!(test.hop(), 43);
+        test.context().rip = uapi::WORMHOLE_GATE_ADDRESS + 0x291;
+        assert_eq!(test.hop(), NO_RESULT);
+    }
+
+    #[test]
+    fn memory_that_was_missing_is_registered() {
+        let mut test = Test::new();
+        let data = Pages::new(4 * AROUND, 0).unwrap();
+        let address = data.start().addr() + AROUND + 5 * PAGE + 8;
+        stop(test.context());
+        test.context().cause = uapi::WORMHOLE_HOP_MEMORY;
+        test.context().fault_address = address as u64;
+        test.hop();
+        let registered = std::mem::take(&mut *test.fake.registered.lock().unwrap());
+        assert_eq!(registered[0].0, address / PAGE * PAGE);
+        assert!(registered
+            .iter()
+            .all(|(_, _, rights)| *rights == Rights::READ_WRITE));
+        let (around, length, _) = registered[1];
+        assert!((around..around + length).contains(&address) && length == AROUND);
+        // Nothing is there: the call is left to fail by itself.
+        stop(test.context());
+        test.context().fault_address = 8;
+        test.hop();
+        assert_eq!(*test.fake.registered.lock().unwrap(), []);
+    }
+
+    #[test]
+    fn the_thread_returns_what_hopped() {
+        let Test { fake, mut park } = Test::new();
+        let carrier = park.carrier.clone();
+        let stop = park.stop.clone();
+        let thread = std::thread::spawn(move || park.run());
+        for round in 1..=50u64 {
+            // SAFETY: the thread leaves the context alone while the state is not HOPPED, and it
+            // has returned the call before it is.
+            let context = unsafe { &mut *carrier.context().as_ptr() };
+            hop::begin(
+                context,
+                six as Entry as usize as u64,
+                [0, 0, 0, 0, 0, round],
+            );
+            // SAFETY: no call is under way.
+            unsafe { hop::push_return(context) };
+            let state = carrier.state();
+            state.store(uapi::WORMHOLE_CARRIER_HOPPED, Ordering::Release);
+            while fake.finished.lock().unwrap().len() < round as usize {
+                std::thread::yield_now();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        thread.join().unwrap();
+        let expected: Vec<_> = (1..=50).map(|round| (3, round)).collect();
+        assert_eq!(*fake.finished.lock().unwrap(), expected);
+    }
+}
