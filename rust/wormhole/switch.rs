@@ -25,6 +25,7 @@ use crate::{
 };
 use kernel::{
     new_mutex, new_spinlock,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
@@ -206,7 +207,7 @@ pub(crate) struct VcpuCalls {
     answer: Option<Answer>,
     pending: Option<Pending>,
     /// CS and SS of the client's user mode.
-    user: Option<Segments>,
+    user: Segments,
 }
 
 impl VcpuCalls {
@@ -224,7 +225,7 @@ impl VcpuCalls {
             in_guest: false,
             answer: None,
             pending: None,
-            user: None,
+            user: Segments::USER,
         }
     }
 
@@ -567,7 +568,7 @@ impl Switch {
                     Answer::Done
                 } else if gate_is_safe(vcpu) {
                     state.allowed = Allowed::Gate;
-                    state.user = Some(Segments::read(vcpu.vmcs()));
+                    state.user = Segments::read(vcpu.vmcs());
                     Answer::Assign
                 } else {
                     put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EOPNOTSUPP));
@@ -606,7 +607,7 @@ impl Switch {
             (gate::Part::BeforeServer, Cause::Guest(GuestCause::VmFunction)) => {
                 // No carrier: its slot is invalid although the gate has made it valid.
                 vcpu.set_rip(gate_address(gate::ENTER));
-                state.user = Some(Segments::read(vcpu.vmcs()));
+                state.user = Segments::read(vcpu.vmcs());
                 state.answer = Some(if vcpu.cpl() == 3 {
                     Answer::Assign
                 } else {
@@ -633,57 +634,63 @@ impl Switch {
             return;
         };
         let rsp = state.take_rsp();
-        let user = state.user;
         let answered = cause != Cause::Host;
+        let (rip, cpl) = (vcpu.rip(), vcpu.cpl());
+        let user = state.user;
         let carrier = state.carrier;
         let found = carrier.and_then(|(session, number)| {
             Some((calls.sessions.get_mut(session)?, session, number))
         });
-        let Some((session, session_number, number)) = found else {
-            // A view that is nobody's: there is none, but nothing of it may reach the client.
-            // SAFETY: Interrupts are off, and the CPU's vector registers are the guest's.
-            unsafe { xsave::scrub(vcpu.xcr0()) };
-            put_at_pad(vcpu, rsp, Pad::Error(EFAULT));
-            if answered {
-                state.answer = Some(Answer::Done);
+        let landing = rip == gate_address(gate::LANDING) && cpl == 3;
+        let in_gate = rip.wrapping_sub(gate_address(0)) < PAGE_SIZE as u64;
+        let (session, session_number, number) = match found {
+            Some((session, _, _)) if session.cr3 != Some(vcpu.cr3()) && landing => {
+                // Another process of the client's came through the gate: nothing of the view is
+                // mapped for it. It gets a carrier of its own.
+                vcpu.set_rip(gate_address(gate::ENTER));
+                vcpu.set_rsp(rsp);
+                if answered {
+                    state.answer = Some(match cause {
+                        Cause::Guest(_) => Answer::Assign,
+                        _ => Answer::Done,
+                    });
+                }
+                return;
             }
-            return;
-        };
-        let system_call = cause == Cause::Guest(GuestCause::SystemCall)
-            || vcpu.cpl() == 0 && vcpu.rip() == vcpu.lstar();
-        if session.cr3 != Some(vcpu.cr3()) {
-            // Another process of the client's came through the gate: nothing of the view is mapped
-            // for it. It gets a carrier of its own.
-            vcpu.set_rip(gate_address(gate::ENTER));
-            vcpu.set_rsp(rsp);
-            if answered {
-                state.answer = Some(match cause {
-                    Cause::Guest(_) => Answer::Assign,
-                    _ => Answer::Done,
-                });
+            // At CPL 0 in the gate page: the landing has turned it away.
+            Some(found) if found.0.cr3 == Some(vcpu.cr3()) && !(cpl == 0 && in_gate) => found,
+            _ => {
+                // SAFETY: Interrupts are off, and the CPU's vector registers are the guest's.
+                unsafe { xsave::scrub(vcpu.xcr0()) };
+                user.write(vcpu);
+                put_at_pad(vcpu, rsp, Pad::Error(EPERM));
+                Counters::add(&self.counters.refusals);
+                if answered {
+                    state.answer = Some(Answer::Done);
+                }
+                return;
             }
-            return;
-        }
-        let (Some(user), true) = (user, vcpu.cpl() == 3 || system_call) else {
-            // The landing has turned it away: it came at CPL 0.
-            put_at_pad(vcpu, rsp, Pad::Error(EPERM));
-            Counters::add(&self.counters.refusals);
-            if answered {
-                state.answer = Some(Answer::Done);
-            }
-            return;
         };
 
+        // Whichever instruction of the server's led to CPL 0, the client is to stay at CPL 3.
+        let (cause, entered) = match (cpl, rip == vcpu.lstar()) {
+            (0, true) => (cause, Some(KernelEntry::Syscall)),
+            (0, false) => (
+                Cause::Guest(GuestCause::Instruction),
+                Some(KernelEntry::Sysenter),
+            ),
+            _ => (cause, None),
+        };
         state.carrier = None;
         if session.carriers().suspend(number, token) {
             if let Some(carrier) = session.carrier(number) {
-                save(vcpu, &mut carrier.saved, system_call);
+                save(vcpu, &mut carrier.saved, entered);
                 carrier.saved.fault_address = fault_address;
             }
         }
         // SAFETY: Interrupts are off, and the CPU's vector registers are the guest's.
         unsafe { xsave::scrub(vcpu.xcr0()) };
-        if system_call {
+        if entered.is_some() {
             user.write(vcpu);
         }
         let pad = match cause {
@@ -847,7 +854,7 @@ impl Switch {
             Resume::GoOn(_) => {
                 let state = calls.vcpus.get_mut(vcpu.index())?;
                 state.allowed = Allowed::Gate;
-                state.user = Some(Segments::read(vcpu.vmcs()));
+                state.user = Segments::read(vcpu.vmcs());
                 state.pending = Some(Pending {
                     session: number,
                     token,
@@ -888,20 +895,30 @@ fn put_at_pad(vcpu: &Vcpu<'_>, rsp: u64, pad: Pad) {
     vcpu.set_bases(0, 0);
 }
 
+/// How code of the server's got to CPL 0 in its view, where there is nothing to execute.
+#[derive(Clone, Copy)]
+enum KernelEntry {
+    Syscall,
+    Sysenter,
+}
+
 /// Puts a carrier's registers away.
-fn save(vcpu: &Vcpu<'_>, saved: &mut Saved, system_call: bool) {
+fn save(vcpu: &Vcpu<'_>, saved: &mut Saved, entered: Option<KernelEntry>) {
     // Of a SYSCALL instruction: 0F 05.
     const SYSCALL_LENGTH: u64 = 2;
     saved.gprs = vcpu.gprs();
     if let Some(rsp) = saved.gprs.get_mut(Gpr::Rsp as usize) {
         *rsp = vcpu.rsp();
     }
-    (saved.rip, saved.rflags) = if system_call {
+    (saved.rip, saved.rflags) = match entered {
         // It has RIP in RCX and RFLAGS in R11, and is to be executed again.
-        let next = vcpu.gpr(Gpr::Rcx);
-        (next.wrapping_sub(SYSCALL_LENGTH), vcpu.gpr(Gpr::R11))
-    } else {
-        (vcpu.rip(), vcpu.rflags())
+        Some(KernelEntry::Syscall) => {
+            let next = vcpu.gpr(Gpr::Rcx);
+            (next.wrapping_sub(SYSCALL_LENGTH), vcpu.gpr(Gpr::R11))
+        }
+        // It keeps nothing: the server ends with a page fault at 0.
+        Some(KernelEntry::Sysenter) => (0, RFLAGS_AT_PAD),
+        None => (vcpu.rip(), vcpu.rflags()),
     };
     saved.fs_base = vcpu.fs_base();
     saved.gs_base = vcpu.gs_base();

@@ -48,6 +48,22 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    /// Flat, 64-bit, CPL 3, as Linux has them.
+    pub(crate) const USER: Self = Self {
+        cs: Segment {
+            selector: 0x33,
+            limit: u32::MAX,
+            access: 0xa0fb,
+            base: 0,
+        },
+        ss: Segment {
+            selector: 0x2b,
+            limit: u32::MAX,
+            access: 0xc0f3,
+            base: 0,
+        },
+    };
+
     pub(crate) fn read(vmcs: &CurrentVmcs<'_>) -> Self {
         Self {
             cs: Segment {
