@@ -5,7 +5,7 @@ TESTBED := selftests/testbed
 ENTER   := $(TESTBED)/enter.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help packages root userland modules stage run test shell coverage man clean distclean
+.PHONY: help packages root userland modules stage run test bench shell coverage man clean distclean
 # The steps share the build root and print progress: one at a time. Each uses all cores itself.
 .NOTPARALLEL:
 
@@ -32,6 +32,9 @@ run: stage	## the main job: two VMs on an Intel host, OpenCL programs in one on 
 
 test:		## every test
 	@selftests/test.sh
+
+bench: stage	## what calls cost, as ratios; also into build/bench.json
+	@selftests/e2e/bench.sh
 
 shell: stage	## a shell on the Intel host
 	@$(TESTBED)/shell.sh

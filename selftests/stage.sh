@@ -12,14 +12,17 @@ enter=selftests/testbed/enter.sh
 selftests/testbed/prepare.sh
 say "programs and libraries"
 "$enter" cargo build --manifest-path userlib/Cargo.toml --release --locked
-for crate in ioctl guest; do
+for crate in ioctl switch guest; do
 	"$enter" cargo build --manifest-path selftests/$crate/Cargo.toml --release --locked --quiet
 done
-"$enter" make --no-print-directory -s -C samples OUT=/wormhole/build/samples
-if ! selftests/testbed/modules.sh "${KERNEL_FLAVOURS%% *}" >build/log/modules.log 2>&1; then
-	tail -n 30 build/log/modules.log >&2
-	die "the kernel modules do not build, the whole output is in build/log/modules.log"
-fi
+"$enter" make --no-print-directory -s -C samples all delegate OUT=/wormhole/build/samples DELEGATE=/wormhole/build/target/release
+# Also with gates that are broken on purpose, for the tests that must find it out.
+for flaw in '' open cpl; do
+	if ! WORMHOLE_BREAK=$flaw selftests/testbed/modules.sh "${KERNEL_FLAVOURS%% *}" >build/log/modules.log 2>&1; then
+		tail -n 30 build/log/modules.log >&2
+		die "the kernel modules do not build, the whole output is in build/log/modules.log"
+	fi
+done
 
 modules=build/modules/$(cat build/kernel/release)
 release=build/target/release
@@ -28,11 +31,16 @@ for role in host server client; do
 	mkdir -p build/stage/$role/usr/{bin,lib/wormhole}
 done
 cp $release/wormholectl build/stage/host/usr/bin/
-cp "$modules/wormhole.ko" $release/wormhole-ioctl-test selftests/e2e/host/*.sh build/stage/host/usr/lib/wormhole/
+cp "$modules/wormhole.ko" $release/wormhole-ioctl-test $release/wormhole-switch-{test,bench} \
+	selftests/e2e/host/*.sh build/stage/host/usr/lib/wormhole/
 cp $release/wormhole-server build/stage/server/usr/bin/
-cp $release/libwormhole_opencl.so build/samples/* build/stage/client/usr/lib/wormhole/
+cp $release/delegate-sample build/stage/server/usr/lib/wormhole/
+cp $release/libwormhole_opencl.so $release/delegate-sample build/samples/* build/stage/client/usr/lib/wormhole/
 for guest in server client; do
 	cp "$modules/wormhole_guest.ko" $release/guest-test build/stage/$guest/usr/lib/wormhole/
+done
+for flaw in open cpl; do
+	cp "$modules-$flaw/wormhole.ko" build/stage/host/usr/lib/wormhole/wormhole-broken-$flaw.ko
 done
 for module in build/stage/*/usr/lib/wormhole/*.ko; do
 	"$enter" strip --strip-debug "/wormhole/$module"

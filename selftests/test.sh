@@ -31,7 +31,8 @@ suite() {
 	say "$name"
 	if ! "$@" >"$log" 2>"$errors" </dev/null; then
 		grep -aqE '^not ok |^test result: FAILED' "$log" || printf '1..1\nnot ok 1 - %s ended with an error\n' "$name" >>"$log"
-		grep -aE '^not ok |FAILED|panicked at|^error' "$log" "$errors" | head -n 20
+		# With what was said before it, which is why.
+		grep -aE -B 3 '^not ok |FAILED|panicked at|^error' "$log" "$errors" | head -n 60
 		tail -n 30 "$errors"
 	fi
 	results+=("$log")
@@ -46,11 +47,12 @@ suite spdx selftests/spdx.sh
 selftests/testbed/prepare.sh || exit 1
 check rustfmt "$enter" selftests/rustfmt.sh
 check clippy "$enter" cargo clippy $user --workspace --all-targets --locked -- -D warnings
-for crate in testbed ioctl guest; do
+for crate in testbed ioctl switch gate guest; do
 	check clippy-$crate "$enter" bash -c "cd selftests/$crate && cargo clippy --all-targets --locked -- -D warnings"
 done
 suite userlib "$enter" cargo test $user --workspace --locked --no-fail-fast
 suite testbed "$enter" bash -c "cd selftests/testbed && cargo test --locked --no-fail-fast"
+suite gate "$enter" bash -c "cd selftests/gate && cargo test --locked --no-fail-fast"
 suite loom "$enter" selftests/loom.sh
 suite kernel-logic "$enter" selftests/kernel_logic.sh
 check modules selftests/testbed/modules.sh

@@ -6,11 +6,11 @@ cd "$(dirname "$0")/../.."
 selftests/stage.sh || exit 1
 status=0
 
-# boot SCRIPT: TAP that the script leaves in /out is printed
+# boot SCRIPT [CPUS]: TAP that the script leaves in /out is printed
 boot() {
-	local script=$1 streams
+	local script=$1 cpus=${2:-1} streams
 	rm -rf "build/run/$script/out"
-	if ! selftests/testbed/run.sh --name "$script" --timeout 1800 -- "/usr/lib/wormhole/$script.sh" >&2; then
+	if ! selftests/testbed/run.sh --name "$script" --cpus "$cpus" --timeout 1800 -- "/usr/lib/wormhole/$script.sh" >&2; then
 		status=1
 	fi
 	streams=(build/run/"$script"/out/*.tap)
@@ -22,6 +22,8 @@ boot() {
 }
 
 boot kselftests
+boot exitless 2
+boot delegate
 boot faults
 if selftests/e2e/run.sh >&2; then
 	printf '1..1\nok 1 - the main job\n'

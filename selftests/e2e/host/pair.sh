@@ -55,6 +55,12 @@ start_server() {
 	wait_for 60 "wormhole-server to listen" vm exec server -- grep -q listening /out/server.log
 }
 
+# start_delegate_server ARGUMENT...: the service of the samples
+start_delegate_server() {
+	vm exec server --detach /out/delegate-server.log -- $lib/delegate-sample server "$@"
+	wait_for 60 "delegate-sample to serve" vm exec server -- grep -q serving /out/delegate-server.log
+}
+
 served() {
 	wormholectl stat gpu0 >/dev/null 2>&1
 }

@@ -7,6 +7,11 @@ set -euo pipefail
 pair_up
 failed=0
 
+# exits_per_call EXITS CALLS
+exits_per_call() {
+	awk -v e="$1" -v c="$2" 'BEGIN { if (c > 0) printf "%.1f", e / c; else printf "none" }'
+}
+
 # result PROGRAM VERIFIED: reads the program's statistics and exits
 result() {
 	local calls exits
@@ -15,7 +20,7 @@ result() {
 	exits=$(cat /out/"$1".exits)
 	transport=$(sed 's/.*"transport": *"\([a-z]*\)".*/\1/' /out/"$1".json)
 	printf 'RESULT program=%s transport=%s calls=%s exits_per_call=%s verified=%s\n' "$1" "$transport" "$calls" \
-		"$(awk -v e="$exits" -v c="$calls" 'BEGIN { if (c > 0) printf "%.1f", e / c; else printf "none" }')" "$2" | tee -a /out/results
+		"$(exits_per_call "$exits" "$calls")" "$2" | tee -a /out/results
 	[ "$2" = yes ] || failed=1
 }
 
@@ -53,4 +58,13 @@ for program in vadd sgemm; do
 done
 
 vm pull server /out/server.log /out/server.log || :
+
+# Not OpenCL yet: a small service whose function runs on the client's own vCPU.
+note "client VM: delegate-sample, its service in the server VM"
+vm exec server -- pkill -x wormhole-server || :
+start_delegate_server -n 1
+vm exec client --timeout 300 --exits /out/delegate.exits -- $lib/delegate-sample client -n 10000 >/out/delegate.out || failed=1
+sed -n 's/^RESULT .*calls=\([0-9]*\).*/\1/p' /out/delegate.out >/out/delegate.calls
+sed -n "s|^\(RESULT .*\) verified=|\1 exits_per_call=$(exits_per_call "$(cat /out/delegate.exits)" "$(cat /out/delegate.calls)") verified=|p" \
+	/out/delegate.out | tee -a /out/results
 exit $failed
