@@ -33,6 +33,8 @@ pub(crate) enum State {
     Suspended { token: Token },
     /// The call goes on natively in the server VM.
     Hopped { token: Token },
+    /// The same, but the client has gone that would ask for the result.
+    Abandoned,
     /// It has ended there; the client has yet to ask.
     Finished { token: Token, result: u64 },
 }
@@ -161,6 +163,10 @@ impl Carriers<'_> {
     pub(crate) fn finish(&mut self, index: usize, result: u64, wanted: bool) -> bool {
         match self.0.get_mut(index) {
             Some(state) => match *state {
+                State::Abandoned => {
+                    *state = State::Parked;
+                    true
+                }
                 State::Hopped { token } => {
                     *state = if wanted {
                         State::Finished { token, result }
@@ -179,9 +185,11 @@ impl Carriers<'_> {
     /// parked. Those suspended have to hop; returns the first, if any.
     pub(crate) fn client_gone(&mut self) -> Option<usize> {
         for state in self.0.iter_mut() {
-            if matches!(*state, State::Assigned { .. } | State::Finished { .. }) {
-                *state = State::Parked;
-            }
+            *state = match *state {
+                State::Assigned { .. } | State::Finished { .. } => State::Parked,
+                State::Hopped { .. } => State::Abandoned,
+                other => other,
+            };
         }
         self.0
             .iter()
@@ -265,7 +273,9 @@ mod tests {
         assert_eq!(carriers.client_gone(), Some(1));
         assert!(carriers.hop(1));
         assert_eq!(carriers.client_gone(), None);
-        assert!(carriers.finish(1, 0, false) && carriers.finish(2, 0, false));
+        // Whoever is bound next is not given their results.
+        assert_eq!(carriers.0[1..3], [State::Abandoned; 2]);
+        assert!(carriers.finish(1, 0, true) && carriers.finish(2, 0, false));
         assert!(carriers.0.iter().all(|state| *state == State::Parked));
     }
 

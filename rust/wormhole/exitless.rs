@@ -104,6 +104,11 @@ impl Exitless {
 impl Drop for Exitless {
     fn drop(&mut self) {
         self.switch.end();
+        // Their threads are on the way, and do not sleep before.
+        while self.switch.answers_due() {
+            // SAFETY: Process context.
+            unsafe { kernel::bindings::msleep(1) };
+        }
         let mut in_use = self.host.hooks.lock();
         self.enrolments = None;
         in_use.users = in_use.users.saturating_sub(1);

@@ -19,6 +19,8 @@ pub(crate) fn handle(vcpu: &Vcpu<'_>, client: Option<Found>, server: Option<Foun
     let number = vcpu.gpr(Gpr::Rax) as u32 & 0xffff;
     let user = vcpu.cpl() != 0;
     let result = match (number, client, server) {
+        // Its pad and the server's code are 64-bit code.
+        (uapi::WORMHOLE_HC_RESUME, Some(_), _) if user && !vcpu.in_64_bit_code() => Err(EOPNOTSUPP),
         (uapi::WORMHOLE_HC_RESUME, Some(switch), _) if user => {
             match switch.resume(vcpu, Token(vcpu.gpr(Gpr::Rdi))) {
                 Some(result) => result,
@@ -69,6 +71,12 @@ impl Switch {
         let session = vcpu.gpr(Gpr::Rdi);
         match number {
             uapi::WORMHOLE_HC_BIND => {
+                let cr3 = vcpu.gpr(Gpr::Rsi);
+                if cr3 % PAGE_SIZE as u64 != 0 {
+                    return Err(EINVAL);
+                }
+                // EFAULT unless it is memory of the VM.
+                self.kvm.user_address(vcpu, cr3)?;
                 self.bind(session, vcpu.gpr(Gpr::Rsi), vcpu.siblings())?;
             }
             uapi::WORMHOLE_HC_UNBIND => self.unbind(session)?,

@@ -34,6 +34,9 @@ const _: () = assert!(gate::ENTER == uapi::WORMHOLE_GATE_ENTER as u64);
 const _: () = assert!(gate::HOME == uapi::WORMHOLE_GATE_HOME as u64);
 const _: () = assert!(gate::PAD == uapi::WORMHOLE_GATE_PAD as u64);
 
+/// Executable pages of a session: 256 MiB, which are copied.
+const MAX_COPIES: usize = 65536;
+
 /// First address that is not of the lower half.
 const USER_END: u64 = 1 << 47;
 
@@ -76,6 +79,8 @@ struct Session {
     bound: Option<GuestPhys>,
     space: ServerSpace,
     carriers: KVec<CarrierSetup>,
+    /// How many of `pages` are copies.
+    copies: usize,
     pages: RBTree<u64, Backing>,
     /// Of the views, which come first.
     tables: TablePages,
@@ -89,6 +94,7 @@ impl Session {
             bound: None,
             space: ServerSpace::new(&mut tables)?,
             carriers: KVec::new(),
+            copies: 0,
             pages: RBTree::new(),
             tables,
         })
@@ -109,6 +115,9 @@ impl Session {
             return Err(EINVAL);
         }
         let backing = if rights.execute {
+            if self.copies >= MAX_COPIES {
+                return Err(ENOMEM);
+            }
             let mut copy = TablePage::new()?;
             memory.copy_to(copy.bytes_mut());
             self.refuse_vmfunc(linear, copy.bytes_mut())?;
@@ -122,6 +131,9 @@ impl Session {
             .space
             .register(&mut self.tables, linear, page, rights)?;
         self.pages.insert(node);
+        if rights.execute {
+            self.copies = self.copies.saturating_add(1);
+        }
         self.relink(relink)
     }
 
@@ -382,6 +394,9 @@ impl Switch {
                 session
                     .space
                     .unregister(&mut session.tables, GuestLinear(address));
+                if let Some(Backing::Copy(_)) = session.pages.get(&address) {
+                    session.copies = session.copies.saturating_sub(1);
+                }
                 *slot = session.pages.remove_node(&address);
             }
             if let [None, ..] = removed {

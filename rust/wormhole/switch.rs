@@ -94,8 +94,6 @@ pub(crate) struct SessionCalls {
     pub(crate) carriers: KVec<Option<CarrierCalls>>,
     /// No new calls: it is being closed, or the client unbound.
     pub(crate) closing: bool,
-    /// No calls for a moment: carriers are being taken from vCPUs that do not use them.
-    recall: bool,
 }
 
 impl SessionCalls {
@@ -203,6 +201,8 @@ pub(crate) struct VcpuCalls {
     open: bool,
     /// KVM has descriptor-table exiting on itself.
     descriptor_exits: bool,
+    /// KVM's CR4 guest/host mask.
+    cr4_mask: u64,
     in_guest: bool,
     answer: Option<Answer>,
     pending: Option<Pending>,
@@ -222,6 +222,7 @@ impl VcpuCalls {
             default: 0,
             open: false,
             descriptor_exits: false,
+            cr4_mask: 0,
             in_guest: false,
             answer: None,
             pending: None,
@@ -250,6 +251,8 @@ pub(crate) struct Calls {
     pub(crate) vcpus: KVec<VcpuCalls>,
     /// By their number.
     pub(crate) sessions: KVec<SessionCalls>,
+    /// So many vCPUs are looking for carriers that others do not use: no view is entered meanwhile.
+    recalls: usize,
     serial: u64,
 }
 
@@ -259,12 +262,6 @@ impl Calls {
         self.sessions
             .iter()
             .position(|session| session.cr3 == Some(cr3) && !session.closing)
-    }
-
-    fn any_bound(&self) -> bool {
-        self.sessions
-            .iter()
-            .any(|session| session.cr3.is_some() && !session.closing)
     }
 
     /// By a number of the VMs'.
@@ -344,8 +341,8 @@ pub(crate) struct Switch {
 /// What the state of a vCPU must be for it to enter the gate: 64-bit mode with four levels of
 /// paging, and its IDT and its system-call entry where the views have nothing.
 ///
-/// Of what is looked at, a guest can change CR4's harmless bits without an exit; those of CR3 and of
-/// descriptor tables are exits while the gate is open (Documentation/gate.rst).
+/// Of what is looked at, a guest can change CR4's harmless bits without an exit; to load CR3 or
+/// descriptor tables, or to set CR4.CET, is an exit while the gate is open (Documentation/gate.rst).
 fn gate_is_safe(vcpu: &Vcpu<'_>) -> bool {
     // VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT UMIP FSGSBASE PCIDE OSXSAVE SMEP SMAP PKE
     const KNOWN_CR4: u64 = 0x77_0fff;
@@ -405,8 +402,7 @@ impl Switch {
     pub(crate) fn before_entry(&self, vcpu: &Vcpu<'_>) {
         let mut calls = self.calls.lock();
         let calls = &mut *calls;
-        let bound = calls.any_bound();
-        let calling = bound && calls.session_of(vcpu.cr3()).is_some();
+        let calling = calls.session_of(vcpu.cr3()).is_some();
         let Some(state) = calls.vcpus.get_mut(vcpu.index()) else {
             return;
         };
@@ -421,7 +417,7 @@ impl Switch {
             return;
         }
         let pending = state.pending.take();
-        if calls.dead || !bound {
+        if calls.dead {
             return;
         }
         if state.allowed == Allowed::NoVmfunc {
@@ -443,9 +439,10 @@ impl Switch {
         let Some(state) = calls.vcpus.get(vcpu.index()) else {
             return;
         };
+        let cr3 = vcpu.cr3();
         let server = state.carrier.and_then(|(session, carrier)| {
             let session = calls.sessions.get(session)?;
-            if session.closing || session.recall {
+            if session.closing || calls.recalls != 0 || session.cr3 != Some(cr3) {
                 return None;
             }
             Some(session.carriers.get(carrier)?.as_ref()?.view.value())
@@ -461,12 +458,14 @@ impl Switch {
         let untouched = vcpu.rip() == pending.rip
             && vcpu.gpr(Gpr::Rdi) == pending.token.0
             && vcpu.cpl() == 3
+            && vcpu.in_64_bit_code()
             && vmcs.read::<EntryInterruption>() & 1 << 31 == 0
             && !vcpu.event_queued();
+        let recalled = calls.recalls != 0;
         let Some(session) = calls.sessions.get_mut(pending.session) else {
             return;
         };
-        if !untouched || session.closing || session.recall || session.cr3 != Some(vcpu.cr3()) {
+        if !untouched || recalled || session.closing || session.cr3 != Some(vcpu.cr3()) {
             return;
         }
         let suspended = carrier::State::Suspended {
@@ -563,8 +562,12 @@ impl Switch {
             Reason::VMFUNC => {
                 // The VMFUNC of the client's own page, after XOR and MOV.
                 let at_gate = vcpu.rip() == gate_address(gate::ENTER) + 7;
-                state.answer = Some(if !(at_gate && vcpu.cpl() == 3 && bound) {
+                state.answer = Some(if !at_gate || vcpu.cpl() != 3 {
                     state.allowed = Allowed::NoVmfunc;
+                    Answer::Done
+                } else if !bound {
+                    // Its session has ended, or it is another process than the one that was bound.
+                    put_at_pad(vcpu, vcpu.rsp(), Pad::Error(ENOENT));
                     Answer::Done
                 } else if gate_is_safe(vcpu) {
                     state.allowed = Allowed::Gate;
@@ -731,6 +734,13 @@ impl Switch {
         state.is_some_and(|state| state.answer.is_some())
     }
 
+    /// Whether there are exits that KVM must not see and that have yet to be answered. There are no
+    /// new ones once the pairing has ended.
+    pub(crate) fn answers_due(&self) -> bool {
+        let calls = self.calls.lock();
+        calls.vcpus.iter().any(|state| state.answer.is_some())
+    }
+
     /// Handles an exit that is not for KVM to see. `false`: it is.
     pub(crate) fn answer(&self, vcpu: &Vcpu<'_>) -> bool {
         let mut calls = self.calls.lock();
@@ -764,21 +774,18 @@ impl Switch {
         }
         // Other vCPUs may have carriers that they do not use just now, which only they can know:
         // they are made to leave guest mode, where they are in no call unless it is stopped.
-        self.set_recall(vcpu, true);
+        self.add_recalls(1);
         tlb::evict_all(&[]);
         let found = self.try_assign(vcpu, true);
-        self.set_recall(vcpu, false);
+        self.add_recalls(-1);
         if !found {
             put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EAGAIN));
         }
     }
 
-    fn set_recall(&self, vcpu: &Vcpu<'_>, recall: bool) {
+    fn add_recalls(&self, change: isize) {
         let mut calls = self.calls.lock();
-        let number = calls.session_of(vcpu.cr3());
-        if let Some(session) = number.and_then(|number| calls.sessions.get_mut(number)) {
-            session.recall = recall;
-        }
+        calls.recalls = calls.recalls.saturating_add_signed(change);
     }
 
     /// `recalled`: no vCPU can use a carrier of the session that it had before.
@@ -852,7 +859,9 @@ impl Switch {
                 None
             }
             Resume::GoOn(_) => {
-                let state = calls.vcpus.get_mut(vcpu.index())?;
+                let Some(state) = calls.vcpus.get_mut(vcpu.index()) else {
+                    return Some(Err(EOPNOTSUPP));
+                };
                 state.allowed = Allowed::Gate;
                 state.user = Segments::read(vcpu.vmcs());
                 state.pending = Some(Pending {
@@ -977,6 +986,7 @@ fn arm(vmcs: &CurrentVmcs<'_>, state: &mut VcpuCalls, open: bool) {
     let secondary = vmcs.read::<vmcs::SecondaryControls>();
     if !state.armed {
         state.descriptor_exits = secondary & vmcs::DESCRIPTOR_TABLE_EXITING != 0;
+        state.cr4_mask = vmcs.read::<vmcs::Cr4Mask>();
     }
     state.armed = true;
     state.open = open;
@@ -994,6 +1004,15 @@ fn arm(vmcs: &CurrentVmcs<'_>, state: &mut VcpuCalls, open: bool) {
         vmcs.write::<vmcs::SecondaryControls>(secondary | vmcs::ENABLE_VM_FUNCTIONS | descriptors);
         vmcs.write::<vmcs::PrimaryControls>(primary | cr3);
     }
+    if open {
+        let shadow = vmcs.read::<vmcs::Cr4ReadShadow>();
+        // SAFETY: As above. CET is off, or the gate would not be open; to set it is an exit now, which
+        // KVM emulates.
+        unsafe {
+            vmcs.write::<vmcs::Cr4Mask>(state.cr4_mask | vmcs::CR4_CET);
+            vmcs.write::<vmcs::Cr4ReadShadow>(shadow & !vmcs::CR4_CET);
+        }
+    }
 }
 
 /// The opposite of [`arm`].
@@ -1008,6 +1027,9 @@ fn disarm(vmcs: &CurrentVmcs<'_>, state: &VcpuCalls) {
     if state.open {
         let primary = vmcs.read::<vmcs::PrimaryControls>();
         // SAFETY: As above.
-        unsafe { vmcs.write::<vmcs::PrimaryControls>(primary & !vmcs::CR3_LOAD_EXITING) };
+        unsafe {
+            vmcs.write::<vmcs::PrimaryControls>(primary & !vmcs::CR3_LOAD_EXITING);
+            vmcs.write::<vmcs::Cr4Mask>(state.cr4_mask);
+        }
     }
 }

@@ -266,8 +266,12 @@ impl Vcpu<'_> {
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// The last exit is a VMCALL with bits 31:16 of EAX as in `magic`.
+    /// The last exit is a VMCALL with bits 31:16 of EAX as in `magic`. That of a nested guest is its
+    /// own hypervisor's to answer.
     pub(crate) fn is_hypercall(&self, magic: u32) -> bool {
+        if self.nested_or_smm() {
+            return false;
+        }
         let vmcall = self.vmcs.read::<RawExitReason>() == u32::from(Reason::VMCALL.0);
         vmcall && self.gpr(Gpr::Rax) & !0xffff == u64::from(magic)
     }
@@ -284,9 +288,15 @@ impl Vcpu<'_> {
         self.vmcs.read::<GuestCr3>() & ADDRESS_MASK
     }
 
-    /// Current privilege level: the DPL of SS, but CS's serves in 64-bit mode, and has no exception.
+    /// Current privilege level: the DPL of SS. That of CS may be another, if it is conforming.
     pub(crate) fn cpl(&self) -> u32 {
-        self.vmcs.read::<GuestCsAccess>() >> 5 & 3
+        self.vmcs.read::<GuestSsAccess>() >> 5 & 3
+    }
+
+    /// CS.L of a vCPU in long mode.
+    pub(crate) fn in_64_bit_code(&self) -> bool {
+        const CS_L: u32 = 1 << 13;
+        self.vmcs.read::<GuestCsAccess>() & CS_L != 0
     }
 
     /// EFER.LMA and EFER.NXE.

@@ -72,6 +72,10 @@ fields! {
     GuestSsBase: u64 = 0x680a;
     GuestFsBase: u64 = 0x680e;
     GuestGsBase: u64 = 0x6810;
+    /// CR4 guest/host mask: bits that are 1 are the host's.
+    Cr4Mask: u64 = 0x6002;
+    /// CR4 read shadow: what the guest reads of those.
+    Cr4ReadShadow: u64 = 0x6006;
     GuestIdtrBase: u64 = 0x6818;
     GuestCr3: u64 = 0x6802;
     GuestCr4: u64 = 0x6804;
@@ -84,6 +88,8 @@ fields! {
 
 /// Primary control "CR3-load exiting" (27.6.2). KVM sets no CR3-target values.
 pub(crate) const CR3_LOAD_EXITING: u32 = 1 << 15;
+/// CR4.CET.
+pub(crate) const CR4_CET: u64 = 1 << 23;
 /// Secondary control "descriptor-table exiting" (27.6.2).
 pub(crate) const DESCRIPTOR_TABLE_EXITING: u32 = 1 << 2;
 /// Secondary control "enable VM functions".

@@ -13,7 +13,9 @@ const PKRU: u64 = 1 << 9;
 
 /// Whether a guest's XCR0 is one that calls can be made with.
 pub(crate) fn supported(xcr0: u64) -> bool {
-    xcr0 & !(CARRIER_COMPONENTS | PKRU) == 0
+    // SSE's registers are there whether or not XCR0 has it, but XSAVE would leave them out.
+    const X87_AND_SSE: u64 = 0b11;
+    xcr0 & !(CARRIER_COMPONENTS | PKRU) == 0 && xcr0 & X87_AND_SSE == X87_AND_SSE
 }
 
 const MXCSR_AT: usize = 24;
