@@ -242,6 +242,10 @@ impl Endpoint {
         if self.device.role() != role || !self.device.has_sessions() {
             return Err(EOPNOTSUPP);
         }
+        // Its sessions ended with it; those of that number now are another device's.
+        if self.device.gone() {
+            return Err(ENODEV);
+        }
         Ok(self.bound()?.index)
     }
 
