@@ -86,7 +86,7 @@ struct Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
         for handle in self.handles.drain(..) {
             // It has no result, and must not panic.
             let _ = handle.join();
@@ -315,7 +315,9 @@ impl<D: Door> Park<D> {
     fn run(&mut self) {
         let mut seen = Wake::default();
         let mut farewells = 0;
-        while !self.stop.load(Ordering::Relaxed) {
+        loop {
+            // Before the state: whoever stops us has seen the client go, and its calls hopped before that.
+            let stop = self.stop.load(Ordering::Acquire);
             if self.carrier.state().load(Ordering::Acquire) == uapi::WORMHOLE_CARRIER_HOPPED {
                 let result = self.hopped();
                 if self.door.finish(self.carrier.index, result).is_err() {
@@ -323,6 +325,9 @@ impl<D: Door> Park<D> {
                     return;
                 }
                 continue;
+            }
+            if stop {
+                return;
             }
             if seen.closed {
                 // What hops now nobody announces.

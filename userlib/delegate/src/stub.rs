@@ -268,6 +268,9 @@ impl Flight {
             ERROR => error(self.value),
             KIND_REFUSED => match error(self.value.wrapping_neg()) {
                 Landed::Failed(libc::EAGAIN) => Landed::NotYet(Token(self.token)),
+                // The call had begun, and is not to be made again in another way.
+                Landed::Failed(libc::ENOENT) => Landed::Failed(libc::ECONNRESET),
+                Landed::Failed(libc::EOPNOTSUPP) => Landed::Failed(libc::EPROTO),
                 other => other,
             },
             _ => Landed::Failed(libc::EPROTO),
@@ -541,7 +544,7 @@ mod tests {
         let interrupted = uapi::WORMHOLE_PAD_INTERRUPTED;
         assert_eq!(pad(interrupted, 1), Landed::Result(resume_call));
         assert_eq!(pad(interrupted, 2), Landed::NotYet(Token(2)));
-        assert_eq!(pad(interrupted, 3), Landed::Failed(libc::ENOENT));
+        assert_eq!(pad(interrupted, 3), Landed::Failed(libc::ECONNRESET));
         assert_eq!(pad(interrupted, 4), Landed::Result(44));
     }
 
@@ -549,7 +552,7 @@ mod tests {
     fn resume_keeps_registers() {
         for (token, result) in [
             (2, Landed::NotYet(Token(2))),
-            (3, Landed::Failed(libc::ENOENT)),
+            (3, Landed::Failed(libc::ECONNRESET)),
             (4, Landed::Result(44)),
         ] {
             let mut flight = flight([0; 6], std::ptr::null());
