@@ -500,6 +500,8 @@ fn connect_timeout() {
                 EALREADY => break,
                 error => assert_eq!(error, ETIMEDOUT),
             }
+            // Or on one CPU the other thread might never come between two of these.
+            thread::sleep(Duration::from_millis(1));
         }
         ask(&device, &map, Command::Resume, 2);
         first
