@@ -26,12 +26,11 @@ pub(crate) struct HooksInUse {
 }
 
 impl HooksInUse {
-    /// Takes them away unless they are in use. Sleeps. `true`: there are none now.
-    fn detach(&mut self) -> bool {
+    /// Takes them away unless they are in use. Sleeps.
+    fn detach(&mut self) {
         if self.users == 0 {
             self.hooks = None;
         }
-        self.hooks.is_none()
     }
 }
 

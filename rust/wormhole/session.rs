@@ -203,13 +203,14 @@ impl Setup {
         })
     }
 
-    fn session(&mut self, number: u64) -> Result<&mut Session> {
+    /// Where a session of a number of the VMs' is, if there is one. EINVAL: too high.
+    fn slot(&mut self, number: u64) -> Result<&mut Option<Session>> {
         let number = usize::try_from(number)?;
-        self.sessions
-            .get_mut(number)
-            .ok_or(EINVAL)?
-            .as_mut()
-            .ok_or(ENOENT)
+        self.sessions.get_mut(number).ok_or(EINVAL)
+    }
+
+    fn session(&mut self, number: u64) -> Result<&mut Session> {
+        self.slot(number)?.as_mut().ok_or(ENOENT)
     }
 
     /// Makes the gate views of a VM's first `count` vCPUs, unless there are some.
@@ -326,10 +327,7 @@ impl Switch {
             return Err(EINVAL);
         }
         let mut setup = self.setup.lock();
-        let slot = usize::try_from(number)
-            .ok()
-            .and_then(|number| setup.sessions.get_mut(number))
-            .ok_or(EINVAL)?;
+        let slot = setup.slot(number)?;
         if slot.is_some() {
             return Err(EEXIST);
         }
@@ -349,9 +347,7 @@ impl Switch {
             calls.forget_carriers(number);
             calls.session_mut(number).map(core::mem::take)
         };
-        let session = usize::try_from(number)
-            .ok()
-            .and_then(|number| setup.sessions.get_mut(number)?.take());
+        let session = setup.slot(number)?.take();
         if let Some(session) = &session {
             setup
                 .views

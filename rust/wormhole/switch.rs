@@ -402,7 +402,12 @@ impl Switch {
     pub(crate) fn before_entry(&self, vcpu: &Vcpu<'_>) {
         let mut calls = self.calls.lock();
         let calls = &mut *calls;
-        let calling = calls.session_of(vcpu.cr3()).is_some();
+        if calls.vcpus.is_empty() {
+            // No process of the VM's was ever bound.
+            return;
+        }
+        let cr3 = vcpu.cr3();
+        let calling = calls.session_of(cr3).is_some();
         let Some(state) = calls.vcpus.get_mut(vcpu.index()) else {
             return;
         };
@@ -439,7 +444,6 @@ impl Switch {
         let Some(state) = calls.vcpus.get(vcpu.index()) else {
             return;
         };
-        let cr3 = vcpu.cr3();
         let server = state.carrier.and_then(|(session, carrier)| {
             let session = calls.sessions.get(session)?;
             if session.closing || calls.recalls != 0 || session.cr3 != Some(cr3) {
@@ -468,10 +472,7 @@ impl Switch {
         if !untouched || recalled || session.closing || session.cr3 != Some(vcpu.cr3()) {
             return;
         }
-        let suspended = carrier::State::Suspended {
-            token: pending.token,
-        };
-        let Some(number) = session.states.iter().position(|state| *state == suspended) else {
+        let Resume::GoOn(number) = session.carriers().look(pending.token) else {
             return;
         };
         let Some(carrier) = session.carrier(number) else {
@@ -554,7 +555,7 @@ impl Switch {
 
     /// An exit in the default view. Those that our controls have caused are ours.
     fn left_default_view(&self, vcpu: &Vcpu<'_>, calls: &mut Calls, reason: Reason) {
-        let bound = calls.session_of(vcpu.cr3()).is_some();
+        let bound = reason == Reason::VMFUNC && calls.session_of(vcpu.cr3()).is_some();
         let Some(state) = calls.vcpus.get_mut(vcpu.index()) else {
             return;
         };
