@@ -30,6 +30,8 @@ mod cpu;
 mod device;
 #[path = "wormhole/ept.rs"]
 mod ept;
+#[path = "wormhole/eventfd.rs"]
+mod eventfd;
 #[path = "wormhole/exit.rs"]
 mod exit;
 #[path = "wormhole/exitless.rs"]

@@ -5,6 +5,7 @@
  * of the kernel that the module is built for.
  */
 #include <linux/anon_inodes.h>
+#include <linux/eventfd.h>
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
 #include <linux/kvm_host.h>

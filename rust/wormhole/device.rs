@@ -4,6 +4,7 @@
 
 use crate::{
     cpu,
+    eventfd::EventFd,
     host::Host,
     ioctl,
     kvm::Vm,
@@ -110,6 +111,15 @@ fn vm(host: &Host, fd: i32) -> Result<Vm> {
     Vm::from_file(host.kvm.clone(), &file)
 }
 
+/// What is to be signalled when a call hops home.
+fn server_event(args: &wormhole_pair) -> Result<Option<EventFd>> {
+    match (args.flags, args.server_event_fd, args.reserved) {
+        (0, 0, 0) => Ok(None),
+        (uapi::WORMHOLE_PAIR_SERVER_EVENT, fd, 0) => EventFd::from_fd(fd).map(Some),
+        _ => Err(EINVAL),
+    }
+}
+
 fn pair(host: &Arc<Host>, arg: UserPtr) -> Result<isize> {
     // SAFETY: No requirements.
     if !unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
@@ -117,10 +127,8 @@ fn pair(host: &Arc<Host>, arg: UserPtr) -> Result<isize> {
     }
 
     let args: wormhole_pair = ioctl::read(arg)?;
-    if args.flags != 0 {
-        return Err(EINVAL);
-    }
     let name = Name::new(args.name).ok_or(EINVAL)?;
+    let event = server_event(&args)?;
     let client = vm(host, args.client_vm_fd)?;
     let server = vm(host, args.server_vm_fd)?;
     if client.id() == server.id() {
@@ -132,7 +140,7 @@ fn pair(host: &Arc<Host>, arg: UserPtr) -> Result<isize> {
     let handle = host.reserve(name, &client, &server)?;
     handle.attach(Role::Client, client.clone())?;
     handle.attach(Role::Server, server.clone())?;
-    if let Err(error) = handle.start_exitless(&client, &server) {
+    if let Err(error) = handle.start_exitless(&client, &server, event) {
         if error != EOPNOTSUPP {
             pr_warn!("no exitless calls for this pairing: {:?}\n", error);
         }

@@ -4,6 +4,7 @@
 
 use crate::{
     cpu,
+    eventfd::EventFd,
     hook::Hooks,
     host::Host,
     kvm::Vm,
@@ -60,14 +61,19 @@ pub(crate) struct Exitless {
 }
 
 impl Exitless {
-    /// EOPNOTSUPP: the CPU cannot; ENOENT: this KVM is none that we know; EBUSY: somebody else has
+    /// `event`: to be signalled when a call hops home. EOPNOTSUPP: the CPU cannot; ENOENT: this KVM is none that we know; EBUSY: somebody else has
     /// hooks there; ENOSPC: too many pairings.
-    pub(crate) fn start(host: &Arc<Host>, client: &Vm, server: &Vm) -> Result<Self> {
+    pub(crate) fn start(
+        host: &Arc<Host>,
+        client: &Vm,
+        server: &Vm,
+        event: Option<EventFd>,
+    ) -> Result<Self> {
         let cpu = cpu::capabilities();
         if !(cpu.eptp_switching && cpu.execute_only) {
             return Err(EOPNOTSUPP);
         }
-        let switch = Switch::new(host.kvm.clone(), Setup::new()?)?;
+        let switch = Switch::new(host.kvm.clone(), Setup::new()?, event)?;
         let mut in_use = host.hooks.lock();
         if in_use.hooks.is_none() {
             in_use.hooks = Some(Hooks::attach(client.vendor_module()?)?);

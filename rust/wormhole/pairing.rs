@@ -8,6 +8,7 @@
 //! shell that reports EPOLLHUP and the last statistics.
 
 use crate::{
+    eventfd::EventFd,
     exitless::Exitless,
     host::Host,
     kvm::{Exits, Vm, VmId},
@@ -249,10 +250,15 @@ impl Handle {
         &self.0
     }
 
-    /// Lets the VMs make exitless calls until the pairing ends. Both must be attached. Fails as
-    /// [`Exitless::start`] does.
-    pub(crate) fn start_exitless(&self, client: &Vm, server: &Vm) -> Result {
-        let exitless = Exitless::start(&self.0.host, client, server)?;
+    /// Lets the VMs make exitless calls until the pairing ends. Both must be attached. See
+    /// [`Exitless::start`].
+    pub(crate) fn start_exitless(
+        &self,
+        client: &Vm,
+        server: &Vm,
+        event: Option<EventFd>,
+    ) -> Result {
+        let exitless = Exitless::start(&self.0.host, client, server, event)?;
         let unused = {
             let mut slots = self.0.slots.lock();
             if slots.client.member.is_some() && slots.server.member.is_some() {

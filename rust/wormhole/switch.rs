@@ -12,6 +12,7 @@
 use crate::{
     carrier::{self, Carriers, Resume, Token},
     ept::Eptp,
+    eventfd::EventFd,
     exit::{self, Cause, Event, Exit, GuestCause, Reason},
     gate,
     guest_memory::PinnedPage,
@@ -329,6 +330,8 @@ impl Counters {
 #[pin_data]
 pub(crate) struct Switch {
     pub(crate) kvm: Arc<Kvm>,
+    /// An interrupt of the server VM.
+    event: Option<EventFd>,
     counters: Counters,
     /// What sessions are made of. Outer to `calls`.
     #[pin]
@@ -368,7 +371,7 @@ fn upper_half(address: u64) -> bool {
 }
 
 impl Switch {
-    pub(crate) fn new(kvm: Arc<Kvm>, setup: Setup) -> Result<Arc<Self>> {
+    pub(crate) fn new(kvm: Arc<Kvm>, setup: Setup, event: Option<EventFd>) -> Result<Arc<Self>> {
         let mut calls = Calls::default();
         for _ in 0..uapi::WORMHOLE_MAX_SESSIONS {
             calls.sessions.push(SessionCalls::default(), GFP_KERNEL)?;
@@ -376,6 +379,7 @@ impl Switch {
         Arc::pin_init(
             pin_init!(Self {
                 kvm,
+                event,
                 counters: Counters::new(),
                 setup <- new_mutex!(setup, "wormhole_setup"),
                 calls <- new_spinlock!(calls, "wormhole_calls"),
@@ -827,7 +831,7 @@ impl Switch {
         found.is_some()
     }
 
-    /// Gives a stopped call's registers to the server VM.
+    /// Gives a stopped call's registers to the server VM, and wakes it.
     pub(crate) fn hop(&self, session: &mut SessionCalls, number: usize, cause: u32) {
         if !session.carriers().hop(number) {
             return;
@@ -836,6 +840,9 @@ impl Switch {
             return;
         };
         carrier.send_home(cause);
+        if let Some(event) = &self.event {
+            event.signal();
+        }
         if let Some(counter) = self.counters.hops.get(cause as usize) {
             Counters::add(counter);
         }

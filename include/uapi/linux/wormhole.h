@@ -47,6 +47,9 @@ struct wormhole_info {
 /*
  * client_vm_fd, server_vm_fd: file descriptors of two different KVM VMs, as
  * KVM_CREATE_VM returned them. The kernel keeps no reference to the files.
+ * server_event_fd: with WORMHOLE_PAIR_SERVER_EVENT an eventfd, which is signalled
+ * each time a call hops home (Documentation/switch.rst): the interrupt of the
+ * server VM that wakes its carriers. The kernel keeps a reference to it. Else 0.
  * name: NUL-terminated label for fdinfo and debugfs, [A-Za-z0-9._-], may be
  * empty. What follows the NUL is ignored.
  *
@@ -54,18 +57,22 @@ struct wormhole_info {
  * time, but not twice the same.
  *
  * EPERM without CAP_SYS_ADMIN in the initial user namespace; EINVAL unknown
- * flag, or malformed name; EBADF a file descriptor is not open; EMEDIUMTYPE a
+ * flag, malformed name, or server_event_fd is no eventfd; EBADF a file descriptor is not open; EMEDIUMTYPE a
  * file is not a KVM VM's; ELOOP both are the same VM; ESRCH the process of a
  * VM has gone; EBUSY a VM has this role in another pairing; EINTR a signal
  * came; EMFILE, ENFILE, ENOMEM. They are looked for in this order.
  */
 struct wormhole_pair {
 	__u32 size;
-	__u32 flags;		/* must be 0 */
+	__u32 flags;		/* WORMHOLE_PAIR_* */
 	__s32 client_vm_fd;
 	__s32 server_vm_fd;
 	char name[WORMHOLE_NAME_LEN];
+	__s32 server_event_fd;
+	__u32 reserved;		/* must be 0 */
 };
+
+#define WORMHOLE_PAIR_SERVER_EVENT	(1U << 0)
 
 #define WORMHOLE_IOC_MAGIC	0xB7
 

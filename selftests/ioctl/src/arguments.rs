@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::ptr::{null_mut, without_provenance_mut};
 
+use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::{fcntl_getfd, Errno, FdFlags};
 use rustix::mm::{mmap_anonymous, mprotect, munmap, MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
@@ -39,6 +40,7 @@ pub fn tests() -> Vec<Test<'static>> {
         test!(pair_sizes),
         test!(sizes_across_the_end_of_memory),
         test!(flags),
+        test!(server_event),
         test!(names),
         test!(not_open),
         test!(not_a_vm),
@@ -308,11 +310,50 @@ fn sizes_across_the_end_of_memory() {
 
 fn flags() {
     let (client, server) = (Vm::new(), Vm::new());
-    for bit in 0..32 {
+    for bit in 1..32 {
         let mut args = pair_args(client.as_fd().as_raw_fd(), server.as_fd().as_raw_fd(), "");
         args.flags = 1 << bit;
         assert_eq!(error(open().pair_raw(&args)), Errno::INVAL, "bit {bit}");
     }
+}
+
+fn server_event() {
+    let device = open();
+    let (client, server) = (Vm::new(), Vm::new());
+    let event = eventfd(0, EventfdFlags::empty()).expect("eventfd");
+    let good = wormhole_pair {
+        flags: uapi::WORMHOLE_PAIR_SERVER_EVENT,
+        server_event_fd: event.as_raw_fd(),
+        ..pair_args(client.as_fd().as_raw_fd(), server.as_fd().as_raw_fd(), "")
+    };
+    let bad = [
+        (wormhole_pair { flags: 0, ..good }, Errno::INVAL),
+        (
+            wormhole_pair {
+                reserved: 1,
+                ..good
+            },
+            Errno::INVAL,
+        ),
+        (
+            wormhole_pair {
+                server_event_fd: -1,
+                ..good
+            },
+            Errno::BADF,
+        ),
+        (
+            wormhole_pair {
+                server_event_fd: client.as_fd().as_raw_fd(),
+                ..good
+            },
+            Errno::INVAL,
+        ),
+    ];
+    for (args, errno) in bad {
+        assert_eq!(error(device.pair_raw(&args)), errno);
+    }
+    drop(device.pair_raw(&good).expect("PAIR"));
 }
 
 fn names() {

@@ -29,6 +29,7 @@ mod observe;
 mod paging;
 mod pair;
 mod registers;
+mod signal;
 #[path = "../../ioctl/src/tap.rs"]
 #[allow(dead_code, reason = "the other test program uses more of it")]
 mod tap;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         events::tests(),
         hops::tests(),
         causes::tests(),
+        signal::tests(),
         concurrent::tests(),
         modes::tests(),
         gate::tests(),

@@ -10,7 +10,7 @@ use wormhole_uapi::*;
 #[test]
 fn request_numbers() {
     assert_eq!(WORMHOLE_IOC_INFO, 0xc020_b700);
-    assert_eq!(WORMHOLE_IOC_PAIR, 0x4030_b701);
+    assert_eq!(WORMHOLE_IOC_PAIR, 0x4038_b701);
     assert_eq!(WORMHOLE_GUEST_IOC_INFO, 0xc020_b740);
     assert_eq!(WORMHOLE_GUEST_IOC_CONNECT, 0xc018_b741);
     assert_eq!(WORMHOLE_GUEST_IOC_ACCEPT, 0xc018_b742);
@@ -29,10 +29,11 @@ fn layout() {
     assert_eq!(offset_of!(wormhole_info, cpu_features), 8);
     assert_eq!(offset_of!(wormhole_info, pairings), 24);
 
-    assert_eq!(size_of::<wormhole_pair>(), 48);
+    assert_eq!(size_of::<wormhole_pair>(), 56);
     assert_eq!(offset_of!(wormhole_pair, client_vm_fd), 8);
     assert_eq!(offset_of!(wormhole_pair, server_vm_fd), 12);
     assert_eq!(offset_of!(wormhole_pair, name), 16);
+    assert_eq!(offset_of!(wormhole_pair, server_event_fd), 48);
 
     assert_eq!(size_of::<wormhole_guest_info>(), 32);
     assert_eq!(offset_of!(wormhole_guest_info, channel_size), 16);

@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use wormhole_uapi::{wormhole_info, wormhole_pair, WORMHOLE_IOC_INFO, WORMHOLE_IOC_PAIR};
+use wormhole_uapi::{
+    wormhole_info, wormhole_pair, WORMHOLE_IOC_INFO, WORMHOLE_IOC_PAIR, WORMHOLE_PAIR_SERVER_EVENT,
+};
 use wormhole_window::Name;
 
 use crate::error::Error;
@@ -55,12 +57,14 @@ impl fmt::Display for PairError {
 /// What pairs VMs.
 pub trait Host {
     /// Pairs two KVM VMs, given by their VM file descriptors. They stay
-    /// paired until the returned file is closed.
+    /// paired until the returned file is closed. `event`: the eventfd of the
+    /// server VM's interrupt for calls that hop home.
     fn pair(
         &self,
         client: BorrowedFd<'_>,
         server: BorrowedFd<'_>,
         name: &Name,
+        event: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, PairError>;
 }
 
@@ -116,6 +120,7 @@ impl Host for Device {
         client: BorrowedFd<'_>,
         server: BorrowedFd<'_>,
         name: &Name,
+        event: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, PairError> {
         let file = self.open().map_err(PairError::Device)?;
         let mut pair = wormhole_pair {
@@ -124,6 +129,10 @@ impl Host for Device {
             server_vm_fd: server.as_raw_fd(),
             ..Default::default()
         };
+        if let Some(event) = event {
+            pair.flags = WORMHOLE_PAIR_SERVER_EVENT;
+            pair.server_event_fd = event.as_raw_fd();
+        }
         for (to, from) in pair.name.iter_mut().zip(name.as_field()) {
             *to = *from as core::ffi::c_char;
         }

@@ -72,7 +72,7 @@ fn hold(cli: &Cli, client: i32, server: i32, label: Option<Name>) -> Result<(), 
 fn pair(host: &impl Host, client: i32, server: i32, name: &Name) -> Result<OwnedFd, Error> {
     let client_vm = vm(client)?;
     let server_vm = vm(server)?;
-    host.pair(client_vm.as_fd(), server_vm.as_fd(), name)
+    host.pair(client_vm.as_fd(), server_vm.as_fd(), name, None)
         .map_err(|error| Error::new(Kind::of_errno(error.errno()), error.to_string()))
 }
 

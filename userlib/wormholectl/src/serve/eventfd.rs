@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The event file descriptors that carry a VM's interrupts.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::{read, write};
-use wormhole_uapi::{WORMHOLE_VECTORS, WORMHOLE_VECTOR_LINK};
+use wormhole_uapi::{WORMHOLE_VECTORS, WORMHOLE_VECTOR_CHANNEL, WORMHOLE_VECTOR_LINK};
 
 const VECTORS: usize = WORMHOLE_VECTORS as usize;
 
@@ -26,6 +26,11 @@ impl Vectors {
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<OwnedFd>> {
         self.0.iter()
+    }
+
+    /// What raises the VM's interrupt for its channels.
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.0[WORMHOLE_VECTOR_CHANNEL as usize].as_fd()
     }
 
     /// Raises the VM's link interrupt, if it is not pending.

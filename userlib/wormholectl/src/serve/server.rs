@@ -385,8 +385,9 @@ impl<H: Host, P: Processes> Server<H, P> {
     fn attempt(&self) -> Result<OwnedFd, Failure> {
         let client = self.take_vm(Role::Client)?;
         let server = self.take_vm(Role::Server)?;
+        let event = self.vectors[Role::Server.index()].channel();
         self.host
-            .pair(client.as_fd(), server.as_fd(), &self.name)
+            .pair(client.as_fd(), server.as_fd(), &self.name, Some(event))
             .map_err(Failure::Host)
     }
 

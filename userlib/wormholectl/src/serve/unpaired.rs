@@ -12,7 +12,13 @@ use crate::host::{Host, PairError};
 pub struct Unpaired;
 
 impl Host for Unpaired {
-    fn pair(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, _: &Name) -> Result<OwnedFd, PairError> {
+    fn pair(
+        &self,
+        _: BorrowedFd<'_>,
+        _: BorrowedFd<'_>,
+        _: &Name,
+        _: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd, PairError> {
         Err(PairError::Device(Errno::EOPNOTSUPP))
     }
 }

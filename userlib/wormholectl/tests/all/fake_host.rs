@@ -111,6 +111,7 @@ pub struct FakeHost {
     error: Rc<Cell<Option<PairError>>>,
     attempts: Rc<Cell<usize>>,
     pairings: Rc<RefCell<Vec<Holder>>>,
+    event: Rc<RefCell<Option<OwnedFd>>>,
 }
 
 impl FakeHost {
@@ -126,6 +127,13 @@ impl FakeHost {
 
     pub fn attempts(&self) -> usize {
         self.attempts.get()
+    }
+
+    /// Signals that a call has hopped home.
+    pub fn signal(&self) {
+        let event = self.event.borrow();
+        let event = event.as_ref().expect("an eventfd was given");
+        nix::unistd::write(event, &1u64.to_ne_bytes()).unwrap();
     }
 
     /// Number of pairings that are held now.
@@ -146,9 +154,12 @@ impl Host for FakeHost {
         client: BorrowedFd<'_>,
         server: BorrowedFd<'_>,
         name: &Name,
+        event: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, PairError> {
         self.attempts.set(self.attempts.get() + 1);
         assert_eq!(name.as_str(), "gpu0");
+        self.event
+            .replace(event.map(|event| event.try_clone_to_owned().unwrap()));
         for (process, vm) in self.expected.borrow().iter().zip([server, client]) {
             assert!(process.as_ref().is_none_or(|process| process.owns(vm)));
         }

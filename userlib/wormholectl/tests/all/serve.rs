@@ -122,6 +122,9 @@ fn handshakes() {
     server.raised(1);
     client.ring(0);
     assert_eq!((server.raised(0), server.raised(1)), (1, 0));
+    // And so is a call that hops home.
+    scene.host.signal();
+    assert_eq!((server.raised(0), server.raised(1)), (1, 0));
 }
 
 #[test]
