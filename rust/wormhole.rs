@@ -13,8 +13,8 @@
 //! 4. `Switch::setup` (mutex)
 //! 5. `Switch::calls` (spin lock; also taken with interrupts off, never in an interrupt)
 //!
-//! `Host::hooks` (mutex) is taken with none of them held; while it is, hooks are waited for, and so
-//! whoever is in a hypercall, who takes 4 and 5.
+//! `Host::hooks` (mutex) and `Host::members` (mutex) are taken with none of them held; while they are,
+//! hooks are waited for, and so whoever is in a hypercall, who takes 4 and 5.
 
 use kernel::{debugfs, fmt, prelude::*, sync::Arc};
 
@@ -76,6 +76,8 @@ mod table;
 mod table_page;
 #[path = "wormhole/tlb.rs"]
 mod tlb;
+#[path = "wormhole/tracepoint.rs"]
+mod tracepoint;
 mod uapi;
 #[path = "wormhole/vcpu.rs"]
 mod vcpu;

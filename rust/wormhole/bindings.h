@@ -13,6 +13,8 @@
 #include <linux/poll.h>
 #include <linux/rcupdate.h>
 
+#include "tracepoint.h"
+
 const __u32 RUST_CONST_HELPER_EPOLLHUP = (__force __u32)EPOLLHUP;
 const __u32 RUST_CONST_HELPER_HF_GUEST_MASK = HF_GUEST_MASK;
 const __u32 RUST_CONST_HELPER_HF_SMM_MASK = HF_SMM_MASK;

@@ -11,6 +11,7 @@ use crate::{
     name::Name,
     pairing::Role,
     pairing_file::PairingFile,
+    tracepoint,
     uapi::{self, wormhole_info, wormhole_pair},
 };
 use kernel::{
@@ -145,6 +146,7 @@ fn pair(host: &Arc<Host>, arg: UserPtr) -> Result<isize> {
             pr_warn!("no exitless calls for this pairing: {:?}\n", error);
         }
     }
+    tracepoint::pair(handle.pairing().id(), client.pid(), server.pid());
     // Before their address spaces may end: the pairing's references are to be the last.
     drop((client, server));
     let fd = PairingFile::install(handle)?;

@@ -15,25 +15,11 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{atomic::Acquire, Arc},
+    sync::{
+        atomic::{Acquire, Full},
+        Arc,
+    },
 };
-
-/// KVM's hooks, while pairings need them and a little longer: to take them away takes seconds, and
-/// one pairing often follows another.
-#[derive(Default)]
-pub(crate) struct HooksInUse {
-    hooks: Option<Hooks>,
-    users: usize,
-}
-
-impl HooksInUse {
-    /// Takes them away unless they are in use. Sleeps.
-    fn detach(&mut self) {
-        if self.users == 0 {
-            self.hooks = None;
-        }
-    }
-}
 
 impl Host {
     /// For the work queue: takes the hooks away when nobody has wanted them for a second, or when
@@ -42,13 +28,17 @@ impl Host {
         const STEP_MS: u32 = 20;
         const STEPS: u32 = 50;
         for _ in 0..STEPS {
-            if self.unloading.load(Acquire) || self.hooks.lock().users != 0 {
+            if self.unloading.load(Acquire) || self.hook_users.load(Acquire) != 0 {
                 break;
             }
             // SAFETY: Process context.
             unsafe { kernel::bindings::msleep(STEP_MS) };
         }
-        self.hooks.lock().detach();
+        let mut hooks = self.hooks.lock();
+        // Users come under the lock alone.
+        if self.hook_users.load(Acquire) == 0 {
+            *hooks = None;
+        }
     }
 }
 
@@ -61,10 +51,12 @@ pub(crate) struct Exitless {
 }
 
 impl Exitless {
-    /// `event`: to be signalled when a call hops home. EOPNOTSUPP: the CPU cannot; ENOENT: this KVM is none that we know; EBUSY: somebody else has
-    /// hooks there; ENOSPC: too many pairings.
+    /// `id`: the pairing's number. `event`: to be signalled when a call hops home. EOPNOTSUPP: the CPU
+    /// cannot; ENOENT: this KVM is none that we know; EBUSY: somebody else has hooks there; ENOSPC:
+    /// too many pairings.
     pub(crate) fn start(
         host: &Arc<Host>,
+        id: u64,
         client: &Vm,
         server: &Vm,
         event: Option<EventFd>,
@@ -73,30 +65,26 @@ impl Exitless {
         if !(cpu.eptp_switching && cpu.execute_only) {
             return Err(EOPNOTSUPP);
         }
-        let switch = Switch::new(host.kvm.clone(), Setup::new()?, event)?;
-        let mut in_use = host.hooks.lock();
-        if in_use.hooks.is_none() {
-            in_use.hooks = Some(Hooks::attach(client.vendor_module()?)?);
+        let switch = Switch::new(host.clone(), id, Setup::new()?, event)?;
+        {
+            let mut hooks = host.hooks.lock();
+            if hooks.is_none() {
+                *hooks = Some(Hooks::attach(client.vendor_module()?)?);
+            }
+            host.hook_users.fetch_add(1, Full);
         }
-        in_use.users = in_use.users.saturating_add(1);
         let mut exitless = Self {
             host: host.clone(),
             switch,
             enrolments: None,
         };
         let enrol = |vm: &Vm, role| Enrolment::new(vm.address(), role, exitless.switch.clone());
-        let enrolments = enrol(client, Role::Client)
-            .and_then(|client| Ok((client, enrol(server, Role::Server)?)));
-        // `drop` takes the lock.
-        let enrolments = match enrolments {
-            Ok(enrolments) => enrolments,
-            Err(error) => {
-                drop(in_use);
-                return Err(error);
-            }
+        let enrolments = {
+            let _members = host.members.lock();
+            enrol(client, Role::Client)
+                .and_then(|client| Ok((client, enrol(server, Role::Server)?)))?
         };
         exitless.enrolments = Some(enrolments);
-        drop(in_use);
         Ok(exitless)
     }
 
@@ -114,12 +102,11 @@ impl Drop for Exitless {
             // SAFETY: Process context.
             unsafe { kernel::bindings::msleep(1) };
         }
-        let mut in_use = self.host.hooks.lock();
-        self.enrolments = None;
-        in_use.users = in_use.users.saturating_sub(1);
-        let unused = in_use.users == 0;
-        drop(in_use);
-        if unused {
+        {
+            let _members = self.host.members.lock();
+            self.enrolments = None;
+        }
+        if self.host.hook_users.fetch_sub(1, Full) == 1 {
             // Queued already is as good.
             let _ = self.host.queue.enqueue(self.host.clone());
         }

@@ -12,7 +12,7 @@ use kernel::{
     bindings,
     page::PAGE_SIZE,
     prelude::*,
-    sync::atomic::{Atomic, Release},
+    sync::atomic::{Atomic, Relaxed, Release},
 };
 
 /// A page of a VM's memory that stays where it is, whatever the VM's process does.
@@ -28,7 +28,8 @@ unsafe impl Send for PinnedPage {}
 unsafe impl Sync for PinnedPage {}
 
 impl PinnedPage {
-    /// Pins the page at a user address of the calling process. EFAULT if that is not memory.
+    /// Pins the page at a user address of the calling process. EFAULT if that is not memory; EBUSY:
+    /// it is pinned too often already.
     pub(crate) fn new(address: usize) -> Result<Self> {
         let mut page = core::ptr::null_mut::<mm::page>();
         // SAFETY: Room for one page; process context.
@@ -38,9 +39,25 @@ impl PinnedPage {
         let page = NonNull::new(page.cast::<bindings::page>());
         match (pinned, page) {
             // INVARIANT: Just pinned.
-            (1, Some(page)) => Ok(Self(page)),
+            (1, Some(page)) => Self(page).pinned_reasonably_often(),
             _ => Err(EFAULT),
         }
+    }
+
+    /// EBUSY if the page's reference count, of which a pin takes 1024, is on its way to its limit:
+    /// a guest may register one page of its memory any number of times.
+    fn pinned_reasonably_often(self) -> Result<Self> {
+        const LIMIT: i32 = 1 << 30;
+        // SAFETY: A valid page; the kernel accesses this `atomic_t` atomically too. Of a large folio
+        // the first page has the count, and pins take 1 of it; those of the others are 0.
+        let references = unsafe {
+            let page = self.0.as_ptr().cast::<mm::page>();
+            Atomic::from_ptr(&raw mut (*page)._refcount.counter)
+        };
+        if references.load(Relaxed) > LIMIT {
+            return Err(EBUSY);
+        }
+        Ok(self)
     }
 
     pub(crate) fn physical(&self) -> HostPhys {

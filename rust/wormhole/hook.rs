@@ -180,6 +180,11 @@ unsafe extern "C" fn before_entry(vcpu: *mut kvm_bindings::kvm_vcpu) {
     // SAFETY: As the caller says.
     if let Some((vcpu, kvm)) = unsafe { arguments(vcpu) } {
         registry::with(kvm, Role::Client, |switch| switch.before_entry(&vcpu));
+        if vcpu.starts_vm() {
+            for role in [Role::Client, Role::Server] {
+                registry::with(kvm, role, |switch| switch.vm_starts(role));
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! What exists once per module: KVM's symbols, the work queue, and the list of pairings.
 
 use crate::{
-    exitless::HooksInUse,
+    hook::Hooks,
     kvm::{Kvm, Vm},
     name::Name,
     pairing::{Handle, Pairing},
@@ -29,9 +29,15 @@ pub(crate) struct Host {
     pub(crate) queue: OwnedQueue,
     /// /sys/kernel/debug/wormhole
     pub(crate) debugfs: debugfs::Dir,
-    /// Held while pairings' exitless calls start and end.
+    /// KVM's hooks, while pairings use them and a little longer: to take them away takes seconds, and
+    /// one pairing often follows another.
     #[pin]
-    pub(crate) hooks: Mutex<HooksInUse>,
+    pub(crate) hooks: Mutex<Option<Hooks>>,
+    /// Pairings that use the hooks. It leaves 0 under their lock alone.
+    pub(crate) hook_users: Atomic<usize>,
+    /// Held while VMs are enrolled and taken off the registry.
+    #[pin]
+    pub(crate) members: Mutex<()>,
     /// Work need not wait for anything that might come.
     pub(crate) unloading: Atomic<bool>,
     #[pin]
@@ -63,7 +69,9 @@ impl Host {
                 kvm,
                 queue,
                 debugfs: debugfs::Dir::new(c"wormhole"),
-                hooks <- new_mutex!(HooksInUse::default(), "wormhole_hooks"),
+                hooks <- new_mutex!(None, "wormhole_hooks"),
+                hook_users: Atomic::new(0),
+                members <- new_mutex!((), "wormhole_members"),
                 unloading: Atomic::new(false),
                 detach_hooks <- new_work!("wormhole_detach_hooks"),
                 next_id: Atomic::new(1),

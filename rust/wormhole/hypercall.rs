@@ -28,6 +28,8 @@ pub(crate) fn handle(vcpu: &Vcpu<'_>, client: Option<Found>, server: Option<Foun
             }
         }
         _ if user => Err(EPERM),
+        // kvm_intel was loaded with ept=0.
+        _ if !vcpu.has_ept() => Err(EOPNOTSUPP),
         (uapi::WORMHOLE_HC_INFO, _, _) => Ok(uapi::WORMHOLE_HYPERCALL_VERSION.into()),
         (uapi::WORMHOLE_HC_OPEN..=uapi::WORMHOLE_HC_RETURN, _, Some(switch)) => {
             switch.server_hypercall(number, vcpu)
@@ -41,9 +43,13 @@ pub(crate) fn handle(vcpu: &Vcpu<'_>, client: Option<Found>, server: Option<Foun
         (uapi::WORMHOLE_HC_RESUME, _, _) => Err(EPERM),
         _ => Err(EINVAL),
     };
-    let value = result.unwrap_or_else(|error| i64::from(error.to_errno()) as u64);
-    vcpu.set_gpr(Gpr::Rax, value);
+    vcpu.set_gpr(Gpr::Rax, result.unwrap_or_else(negative));
     vcpu.skip_instruction();
+}
+
+/// An error as the VMs see it.
+pub(crate) fn negative(error: Error) -> u64 {
+    i64::from(error.to_errno()) as u64
 }
 
 impl Switch {
@@ -76,7 +82,7 @@ impl Switch {
                     return Err(EINVAL);
                 }
                 // EFAULT unless it is memory of the VM.
-                self.kvm.user_address(vcpu, cr3)?;
+                self.host.kvm.user_address(vcpu, cr3)?;
                 self.bind(session, vcpu.gpr(Gpr::Rsi), vcpu.siblings())?;
             }
             uapi::WORMHOLE_HC_UNBIND => self.unbind(session)?,
@@ -87,7 +93,7 @@ impl Switch {
 
     /// Pins a page of the VM's.
     fn pin(&self, vcpu: &Vcpu<'_>, gpa: u64) -> Result<PinnedPage> {
-        PinnedPage::new(self.kvm.user_address(vcpu, gpa)?)
+        PinnedPage::new(self.host.kvm.user_address(vcpu, gpa)?)
     }
 
     /// MAP: `count` entries at guest-physical `table`. Returns how many were registered.

@@ -16,13 +16,14 @@ use crate::{
     name::Name,
     statistics::{Side, Statistics},
     switch::Counts,
+    tracepoint,
 };
 use kernel::{
     impl_has_work, new_mutex, new_spinlock, new_work,
     prelude::*,
     static_lock_class,
     sync::{
-        atomic::{Acquire, Atomic, Release},
+        atomic::{Acquire, Atomic, Full},
         poll::PollCondVarBox,
         Arc, Mutex, SpinLock,
     },
@@ -38,6 +39,7 @@ pub(crate) enum Role {
 }
 
 /// Where a pairing is in its life: it leaves `Paired` once, and for good.
+/// The numbers are those of the tracepoint wormhole_unpair.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Paired,
@@ -233,8 +235,10 @@ impl Pairing {
             (slots.client.take(), slots.server.take())
         };
         drop(members);
-        self.hung_up.store(true, Release);
-        self.hang_up.notify_all();
+        if !self.hung_up.xchg(true, Full) {
+            tracepoint::unpair(self.id, *self.state.lock() as u32);
+            self.hang_up.notify_all();
+        }
     }
 }
 
@@ -258,7 +262,7 @@ impl Handle {
         server: &Vm,
         event: Option<EventFd>,
     ) -> Result {
-        let exitless = Exitless::start(&self.0.host, client, server, event)?;
+        let exitless = Exitless::start(&self.0.host, self.0.id, client, server, event)?;
         let unused = {
             let mut slots = self.0.slots.lock();
             if slots.client.member.is_some() && slots.server.member.is_some() {

@@ -53,7 +53,7 @@ pub(crate) fn find(kvm: usize, role: Role) -> Option<Found> {
 
 /// A member's place in the registry. Dropping it sleeps until no hook uses the member.
 ///
-/// The caller must not add or drop two at once: there is one lock for all, `Host::exitless`.
+/// The caller must not add or drop two at once: there is one lock for all, `Host::members`.
 pub(crate) struct Enrolment(usize);
 
 impl Enrolment {

@@ -11,7 +11,7 @@ use crate::{
     switch::{Calls, CarrierCalls, Saved, SessionCalls, Switch, VcpuCalls},
     table::{self, GuestLinear, GuestPhys, HostPhys, Rights},
     table_page::{TablePage, TablePages},
-    tlb, uapi,
+    tlb, tracepoint, uapi,
     view::{self, GatePages, GateTables, GateView, Relink, ServerPages, ServerSpace, ServerView},
 };
 use core::mem::offset_of;
@@ -79,6 +79,8 @@ struct Session {
     bound: Option<GuestPhys>,
     space: ServerSpace,
     carriers: KVec<CarrierSetup>,
+    /// Of `carriers`: taking something out of their views must not need memory.
+    views: KVec<Eptp>,
     /// How many of `pages` are copies.
     copies: usize,
     pages: RBTree<u64, Backing>,
@@ -94,6 +96,7 @@ impl Session {
             bound: None,
             space: ServerSpace::new(&mut tables)?,
             carriers: KVec::new(),
+            views: KVec::new(),
             copies: 0,
             pages: RBTree::new(),
             tables,
@@ -158,10 +161,6 @@ impl Session {
         let cursor = self.pages.cursor_lower_bound(&linear)?;
         Some(*cursor.current().0)
     }
-
-    fn views(&self) -> impl Iterator<Item = Eptp> + '_ {
-        self.carriers.iter().map(|carrier| carrier.view.eptp())
-    }
 }
 
 /// What a pairing's sessions are made of.
@@ -171,8 +170,8 @@ pub(crate) struct Setup {
     server_image: TablePage,
     sessions: KVec<Option<Session>>,
     gate_views: KVec<GateView>,
-    /// Of all views there are: taking something out of them must not need memory.
-    views: KVec<Eptp>,
+    /// Of `gate_views`, as in [`Session::views`].
+    gates: KVec<Eptp>,
     /// `None` until a process is bound.
     gate_tables: Option<GateTables>,
     /// Of the gate views.
@@ -197,7 +196,7 @@ impl Setup {
             server_image,
             sessions,
             gate_views: KVec::new(),
-            views: KVec::new(),
+            gates: KVec::new(),
             gate_tables: None,
             tables: TablePages::default(),
         })
@@ -221,7 +220,7 @@ impl Setup {
         }
         let shared = GateTables::new(&mut self.tables)?;
         self.gate_views.reserve(count, GFP_KERNEL_ACCOUNT)?;
-        self.views.reserve(count, GFP_KERNEL_ACCOUNT)?;
+        self.gates.reserve(count, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..count {
             let list = TablePage::new()?;
             let slot = TablePage::new()?;
@@ -232,7 +231,7 @@ impl Setup {
             };
             let view = GateView::new(&mut self.tables, &shared, pages)?;
             vcpus.push(VcpuCalls::new(view.eptp(), list, slot), GFP_KERNEL_ACCOUNT)?;
-            self.views.push(view.eptp(), GFP_KERNEL_ACCOUNT)?;
+            self.gates.push(view.eptp(), GFP_KERNEL_ACCOUNT)?;
             self.gate_views.push(view, GFP_KERNEL_ACCOUNT)?;
         }
         self.gate_tables = Some(shared);
@@ -265,6 +264,15 @@ impl Setup {
             linked?;
         }
         session.bound = Some(cr3);
+        Ok(())
+    }
+
+    /// Has all vCPUs leave the gate and a session's views, and what changed there forgotten.
+    fn evict(&self, number: u64) -> Result {
+        let session = usize::try_from(number).ok();
+        let session = session.and_then(|number| self.sessions.get(number)?.as_ref());
+        let session = session.ok_or(ENOENT)?;
+        tlb::evict_all([&self.gates, &session.views]);
         Ok(())
     }
 
@@ -341,18 +349,13 @@ impl Switch {
         setup.session(number)?;
         self.forbid(number)?;
         setup.unbind(number)?;
-        tlb::evict_all(&setup.views);
+        setup.evict(number)?;
         let old = {
             let mut calls = self.calls.lock();
             calls.forget_carriers(number);
             calls.session_mut(number).map(core::mem::take)
         };
         let session = setup.slot(number)?.take();
-        if let Some(session) = &session {
-            setup
-                .views
-                .retain(|view| !session.views().any(|its| its == *view));
-        }
         drop(setup);
         drop((old, session));
         Ok(())
@@ -399,7 +402,7 @@ impl Switch {
                 return Ok(());
             }
             // Before the pages are anybody else's.
-            tlb::evict_all(&setup.views);
+            tlb::evict_all([&session.views, &[]]);
         }
     }
 
@@ -435,17 +438,16 @@ impl Switch {
             home,
         };
         session.carriers.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        setup.views.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        session.views.reserve(1, GFP_KERNEL_ACCOUNT)?;
         let mut states = KVec::with_capacity(index.saturating_add(1), GFP_KERNEL_ACCOUNT)?;
         let mut carriers = KVec::with_capacity(index.saturating_add(1), GFP_KERNEL_ACCOUNT)?;
         {
             let mut calls = self.calls.lock();
-            let session = calls.session_mut(number).ok_or(EINVAL)?;
-            session.give(index, carrier, &mut states, &mut carriers)?;
+            let calls = calls.session_mut(number).ok_or(EINVAL)?;
+            calls.give(index, carrier, &mut states, &mut carriers)?;
         }
-        setup.views.push(view.eptp(), GFP_KERNEL_ACCOUNT)?;
-        setup
-            .session(number)?
+        session.views.push(view.eptp(), GFP_KERNEL_ACCOUNT)?;
+        session
             .carriers
             .push(CarrierSetup { view, _page: page }, GFP_KERNEL_ACCOUNT)?;
         Ok(())
@@ -463,6 +465,7 @@ impl Switch {
         let mut calls = self.calls.lock();
         let session = calls.session_mut(number).ok_or(EINVAL)?;
         if session.finish(index, result) {
+            tracepoint::returned(self.id, number, index);
             Ok(())
         } else {
             Err(ENOENT)
@@ -476,6 +479,15 @@ impl Switch {
         }
         let mut setup = self.setup.lock();
         setup.session(number)?;
+        // Its server VM has just been reset.
+        if self
+            .calls
+            .lock()
+            .session_mut(number)
+            .is_none_or(|session| session.closing)
+        {
+            return Err(ENOENT);
+        }
         let gates = setup.make_gates(vcpus)?;
         if !gates.is_empty() {
             self.calls.lock().vcpus = gates;
@@ -484,7 +496,6 @@ impl Switch {
         let mut calls = self.calls.lock();
         let session = calls.session_mut(number).ok_or(EINVAL)?;
         session.cr3 = Some(cr3);
-        session.closing = false;
         Ok(())
     }
 
@@ -496,11 +507,11 @@ impl Switch {
         }
         self.forbid(number)?;
         setup.unbind(number)?;
-        tlb::evict_all(&setup.views);
+        setup.evict(number)?;
         let mut calls = self.calls.lock();
         calls.forget_carriers(number);
         if let Some(session) = calls.session_mut(number) {
-            self.abandon(session);
+            self.abandon(session, usize::try_from(number)?);
             session.cr3 = None;
             session.closing = false;
         }
@@ -515,9 +526,9 @@ impl Switch {
     }
 
     /// The client has gone, and its vCPUs are in no view.
-    fn abandon(&self, session: &mut SessionCalls) {
+    fn abandon(&self, session: &mut SessionCalls, number: usize) {
         while let Some(carrier) = session.client_gone() {
-            self.hop(session, carrier, uapi::WORMHOLE_HOP_CLIENT);
+            self.hop(session, number, carrier, uapi::WORMHOLE_HOP_CLIENT);
         }
     }
 
@@ -525,11 +536,14 @@ impl Switch {
     pub(crate) fn end(&self) {
         let setup = self.setup.lock();
         self.calls.lock().dead = true;
-        tlb::evict_all(&setup.views);
+        tlb::evict_all([&setup.gates, &[]]);
+        for session in setup.sessions.iter().flatten() {
+            tlb::evict_all([&session.views, &[]]);
+        }
         let mut calls = self.calls.lock();
         let Calls { sessions, .. } = &mut *calls;
-        for session in sessions.iter_mut() {
-            self.abandon(session);
+        for (number, session) in sessions.iter_mut().enumerate() {
+            self.abandon(session, number);
         }
     }
 

@@ -16,22 +16,25 @@ use crate::{
     exit::{self, Cause, Event, Exit, GuestCause, Reason},
     gate,
     guest_memory::PinnedPage,
-    kvm::Kvm,
+    host::Host,
+    hypercall::negative,
+    pairing::Role,
     session::Setup,
     table_page::TablePage,
-    tlb, uapi,
+    tlb, tracepoint, uapi,
     vcpu::{Gpr, Gprs, Segments, Vcpu},
     vmcs::{self, CurrentVmcs, EntryInterruption, EptPointer},
     xsave::{self, XsaveArea},
 };
 use kernel::{
-    new_mutex, new_spinlock,
+    impl_has_work, new_mutex, new_spinlock, new_work,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
         Arc, Mutex, SpinLock,
     },
+    workqueue::{Work, WorkItem},
 };
 
 /// The slots of the EPTP list (Intel SDM vol. 3, 27.5.6.3).
@@ -40,6 +43,9 @@ const SLOT_GATE: usize = gate::VIEW_GATE as usize;
 const SLOT_SERVER: usize = gate::VIEW_SERVER as usize;
 /// Index of the word of the slot page that the gate keeps RSP in.
 const SLOT_RSP: usize = gate::SLOT_RSP as usize / 8;
+
+/// Bytes of a VMCALL instruction.
+const VMCALL_LENGTH: u64 = 3;
 
 const fn gate_address(offset: u64) -> u64 {
     gate::REGION + gate::PAGE + offset
@@ -183,6 +189,20 @@ struct Pending {
     token: Token,
     /// Where the client's RIP must still be.
     rip: u64,
+    /// There is a VMCALL, RESUME.
+    asked: bool,
+}
+
+impl Pending {
+    /// The client is still where it was, with nothing to come before its next instruction.
+    fn stands(&self, vcpu: &Vcpu<'_>) -> bool {
+        vcpu.rip() == self.rip
+            && vcpu.gpr(Gpr::Rdi) == self.token.0
+            && vcpu.cpl() == 3
+            && vcpu.in_64_bit_code()
+            && vcpu.vmcs().read::<EntryInterruption>() & 1 << 31 == 0
+            && !vcpu.event_queued()
+    }
 }
 
 /// One vCPU of the client VM.
@@ -254,6 +274,8 @@ pub(crate) struct Calls {
     pub(crate) sessions: KVec<SessionCalls>,
     /// So many vCPUs are looking for carriers that others do not use: no view is entered meanwhile.
     recalls: usize,
+    /// The client VM, and the server VM, has been reset since [`Switch::after_reset`] last ran.
+    reset: [bool; 2],
     serial: u64,
 }
 
@@ -329,7 +351,9 @@ impl Counters {
 /// See the module's description.
 #[pin_data]
 pub(crate) struct Switch {
-    pub(crate) kvm: Arc<Kvm>,
+    pub(crate) host: Arc<Host>,
+    /// The pairing's number.
+    pub(crate) id: u64,
     /// An interrupt of the server VM.
     event: Option<EventFd>,
     counters: Counters,
@@ -339,6 +363,20 @@ pub(crate) struct Switch {
     /// Also taken with interrupts off, never in an interrupt.
     #[pin]
     pub(crate) calls: SpinLock<Calls>,
+    #[pin]
+    work: Work<Self>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Switch { self.work }
+}
+
+impl WorkItem for Switch {
+    type Pointer = Arc<Self>;
+
+    fn run(switch: Arc<Self>) {
+        switch.after_reset();
+    }
 }
 
 /// What the state of a vCPU must be for it to enter the gate: 64-bit mode with four levels of
@@ -361,6 +399,7 @@ fn gate_is_safe(vcpu: &Vcpu<'_>) -> bool {
         && upper_half(vcpu.lstar())
         && xsave::supported(vcpu.xcr0())
         && !vcpu.samples()
+        && vmcs.read::<vmcs::SecondaryControls>() & vmcs::PT_USES_GUEST_PHYSICAL == 0
 }
 
 /// Whether an address, and the 64 KiB from it on, are in the upper half.
@@ -371,18 +410,25 @@ fn upper_half(address: u64) -> bool {
 }
 
 impl Switch {
-    pub(crate) fn new(kvm: Arc<Kvm>, setup: Setup, event: Option<EventFd>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        host: Arc<Host>,
+        id: u64,
+        setup: Setup,
+        event: Option<EventFd>,
+    ) -> Result<Arc<Self>> {
         let mut calls = Calls::default();
         for _ in 0..uapi::WORMHOLE_MAX_SESSIONS {
             calls.sessions.push(SessionCalls::default(), GFP_KERNEL)?;
         }
         Arc::pin_init(
             pin_init!(Self {
-                kvm,
+                host,
+                id,
                 event,
                 counters: Counters::new(),
                 setup <- new_mutex!(setup, "wormhole_setup"),
                 calls <- new_spinlock!(calls, "wormhole_calls"),
+                work <- new_work!("wormhole_after_reset"),
             }),
             GFP_KERNEL,
         )
@@ -402,6 +448,46 @@ impl Switch {
         counts
     }
 
+    /// One of the VMs starts anew: nothing of its processes from before may be reached, nor call.
+    /// Interrupts are off.
+    pub(crate) fn vm_starts(self: &Arc<Self>, role: Role) {
+        let mut calls = self.calls.lock();
+        let mut any = false;
+        for session in calls.sessions.iter_mut() {
+            let concerned = match role {
+                Role::Client => session.cr3.is_some(),
+                Role::Server => !session.carriers.is_empty(),
+            };
+            if concerned && !session.closing {
+                // What is in a view now leaves it when `after_reset` runs.
+                session.closing = true;
+                any = true;
+            }
+        }
+        if any {
+            let [client, server] = &mut calls.reset;
+            *match role {
+                Role::Client => client,
+                Role::Server => server,
+            } = true;
+            // Queued already is as good.
+            let _ = self.host.queue.enqueue(self.clone());
+        }
+    }
+
+    /// Closes the sessions of a server VM that was reset, and unbinds the processes of a client VM.
+    fn after_reset(&self) {
+        let [client, server] = core::mem::take(&mut self.calls.lock().reset);
+        for number in 0..uapi::WORMHOLE_MAX_SESSIONS.into() {
+            // Most numbers have none, or no client.
+            if server {
+                let _ = self.close(number);
+            } else if client {
+                let _ = self.unbind(number);
+            }
+        }
+    }
+
     /// A vCPU of the client VM is about to enter guest mode; interrupts are off.
     pub(crate) fn before_entry(&self, vcpu: &Vcpu<'_>) {
         let mut calls = self.calls.lock();
@@ -416,7 +502,7 @@ impl Switch {
             return;
         };
         state.in_guest = true;
-        if vcpu.nested_or_smm() {
+        if vcpu.nested_or_smm() || !vcpu.has_ept() {
             return;
         }
         let vmcs = vcpu.vmcs();
@@ -433,15 +519,20 @@ impl Switch {
             state.allowed = Allowed::Gate;
             return;
         }
-        let open = state.allowed == Allowed::Gate && calling && gate_is_safe(vcpu);
+        let wanted = state.allowed == Allowed::Gate && calling;
+        let open = wanted && gate_is_safe(vcpu);
 
         state.default = current;
         state.set_slot(SLOT_CLIENT, current);
         state.set_slot(SLOT_GATE, if open { state.gate.value() } else { INVALID });
         arm(vmcs, state, open);
-        if open {
-            if let Some(pending) = pending {
+        if let Some(pending) = pending.filter(|pending| pending.stands(vcpu)) {
+            if open {
                 self.go_on(vcpu, calls, pending);
+            } else if wanted && pending.asked {
+                // It would ask for ever.
+                vcpu.set_gpr(Gpr::Rax, negative(EOPNOTSUPP));
+                vcpu.set_rip(pending.rip.wrapping_add(VMCALL_LENGTH));
             }
         }
         // After `go_on`, which may have changed it.
@@ -458,22 +549,14 @@ impl Switch {
         state.set_slot(SLOT_SERVER, server.unwrap_or(0) | INVALID);
     }
 
-    /// Puts a stopped call's registers into a vCPU that is about to enter guest mode, if that is
-    /// still where it was.
+    /// Puts a stopped call's registers into a vCPU that is about to enter guest mode.
     fn go_on(&self, vcpu: &Vcpu<'_>, calls: &mut Calls, pending: Pending) {
-        let vmcs = vcpu.vmcs();
         let index = vcpu.index();
-        let untouched = vcpu.rip() == pending.rip
-            && vcpu.gpr(Gpr::Rdi) == pending.token.0
-            && vcpu.cpl() == 3
-            && vcpu.in_64_bit_code()
-            && vmcs.read::<EntryInterruption>() & 1 << 31 == 0
-            && !vcpu.event_queued();
         let recalled = calls.recalls != 0;
         let Some(session) = calls.sessions.get_mut(pending.session) else {
             return;
         };
-        if !untouched || recalled || session.closing || session.cr3 != Some(vcpu.cr3()) {
+        if recalled || session.closing || session.cr3 != Some(vcpu.cr3()) {
             return;
         }
         let Resume::GoOn(number) = session.carriers().look(pending.token) else {
@@ -498,7 +581,7 @@ impl Switch {
         vcpu.set_rflags(carrier.saved.rflags);
         vcpu.set_bases(carrier.saved.fs_base, carrier.saved.gs_base);
         // SAFETY: A view of ours; the exit hook puts the default one back before KVM looks.
-        unsafe { vmcs.write::<EptPointer>(view.value()) };
+        unsafe { vcpu.vmcs().write::<EptPointer>(view.value()) };
         if let Some((other, _)) = state.carrier.replace((pending.session, number)) {
             if let Some(other) = calls.sessions.get_mut(other) {
                 other.carriers().release(index);
@@ -508,6 +591,7 @@ impl Switch {
             let _ = session.carriers().resume(pending.token, index);
         }
         Counters::add(&self.counters.resumes);
+        self.traced(index, pending.session, number).resume();
     }
 
     /// A vCPU of the client VM has left guest mode; interrupts are off, and the CPU still has its
@@ -602,7 +686,18 @@ impl Switch {
     fn left_gate(&self, vcpu: &Vcpu<'_>, state: &mut VcpuCalls, cause: Cause) {
         let offset = vcpu.rip().wrapping_sub(gate_address(0));
         let rsp = state.take_rsp();
+        let refuse = |vcpu: &Vcpu<'_>| {
+            put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EFAULT));
+            self.count_refusal(vcpu);
+        };
+        // What a process chooses as it likes; but where it is put is 64-bit code (VM entry fails
+        // else: Intel SDM vol. 3, 28.3.1.4).
+        let strayed = !vcpu.in_64_bit_code();
+        if strayed {
+            state.user.write(vcpu);
+        }
         match (gate::part(offset), cause) {
+            _ if strayed => refuse(vcpu),
             (gate::Part::AfterServer, Cause::Host | Cause::ClientEvent) => {
                 vcpu.set_rip(gate_address(gate::HOME));
                 vcpu.set_rsp(rsp);
@@ -615,8 +710,8 @@ impl Switch {
             (gate::Part::BeforeServer, Cause::Guest(GuestCause::VmFunction)) => {
                 // No carrier: its slot is invalid although the gate has made it valid.
                 vcpu.set_rip(gate_address(gate::ENTER));
-                state.user = Segments::read(vcpu.vmcs());
                 state.answer = Some(if vcpu.cpl() == 3 {
+                    state.user = Segments::read(vcpu.vmcs());
                     Answer::Assign
                 } else {
                     put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EPERM));
@@ -624,10 +719,7 @@ impl Switch {
                 });
                 return;
             }
-            _ => {
-                put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EFAULT));
-                Counters::add(&self.counters.refusals);
-            }
+            _ => refuse(vcpu),
         }
         if cause != Cause::Host {
             state.answer = Some(Answer::Done);
@@ -672,7 +764,7 @@ impl Switch {
                 unsafe { xsave::scrub(vcpu.xcr0()) };
                 user.write(vcpu);
                 put_at_pad(vcpu, rsp, Pad::Error(EPERM));
-                Counters::add(&self.counters.refusals);
+                self.count_refusal(vcpu);
                 if answered {
                     state.answer = Some(Answer::Done);
                 }
@@ -698,7 +790,7 @@ impl Switch {
         }
         // SAFETY: Interrupts are off, and the CPU's vector registers are the guest's.
         unsafe { xsave::scrub(vcpu.xcr0()) };
-        if entered.is_some() {
+        if entered.is_some() || !vcpu.in_64_bit_code() {
             user.write(vcpu);
         }
         let pad = match cause {
@@ -718,18 +810,38 @@ impl Switch {
                 });
             }
             Cause::Host => {
-                Counters::add(&self.counters.stops);
+                self.count_stop(index, session_number, number);
                 state.pending = Some(Pending {
                     session: session_number,
                     token,
                     rip: gate_address(gate::PAD),
+                    asked: false,
                 });
             }
             Cause::ClientEvent => {
-                Counters::add(&self.counters.stops);
+                self.count_stop(index, session_number, number);
                 state.answer = Some(Answer::Done);
             }
         }
+    }
+
+    fn traced(&self, vcpu: usize, session: usize, carrier: usize) -> tracepoint::Call {
+        tracepoint::Call {
+            pairing: self.id,
+            vcpu,
+            session,
+            carrier,
+        }
+    }
+
+    fn count_stop(&self, vcpu: usize, session: usize, carrier: usize) {
+        Counters::add(&self.counters.stops);
+        self.traced(vcpu, session, carrier).stop();
+    }
+
+    fn count_refusal(&self, vcpu: &Vcpu<'_>) {
+        Counters::add(&self.counters.refusals);
+        tracepoint::refuse(self.id, vcpu.index());
     }
 
     /// Whether the last exit of a vCPU is to be handled by [`Self::answer`].
@@ -760,12 +872,12 @@ impl Switch {
                 self.assign(vcpu);
             }
             Answer::Hop {
-                session,
+                session: number,
                 carrier,
                 cause,
             } => {
-                if let Some(session) = calls.sessions.get_mut(session) {
-                    self.hop(session, carrier, cause);
+                if let Some(session) = calls.sessions.get_mut(number) {
+                    self.hop(session, number, carrier, cause);
                 }
             }
         }
@@ -780,7 +892,7 @@ impl Switch {
         // Other vCPUs may have carriers that they do not use just now, which only they can know:
         // they are made to leave guest mode, where they are in no call unless it is stopped.
         self.add_recalls(1);
-        tlb::evict_all(&[]);
+        tlb::evict_all([&[], &[]]);
         let found = self.try_assign(vcpu, true);
         self.add_recalls(-1);
         if !found {
@@ -832,7 +944,13 @@ impl Switch {
     }
 
     /// Gives a stopped call's registers to the server VM, and wakes it.
-    pub(crate) fn hop(&self, session: &mut SessionCalls, number: usize, cause: u32) {
+    pub(crate) fn hop(
+        &self,
+        session: &mut SessionCalls,
+        session_number: usize,
+        number: usize,
+        cause: u32,
+    ) {
         if !session.carriers().hop(number) {
             return;
         }
@@ -840,6 +958,7 @@ impl Switch {
             return;
         };
         carrier.send_home(cause);
+        tracepoint::hop(self.id, session_number, number, cause);
         if let Some(event) = &self.event {
             event.signal();
         }
@@ -866,7 +985,12 @@ impl Switch {
                 put_at_pad(vcpu, vcpu.rsp(), Pad::Result(result));
                 None
             }
-            Resume::GoOn(_) => {
+            Resume::GoOn(number) => {
+                let xcr0 = vcpu.xcr0();
+                let fits = |carrier: &mut CarrierCalls| carrier.saved.vectors.fits(xcr0);
+                if !session.carrier(number).is_some_and(fits) {
+                    return Some(Err(EOPNOTSUPP));
+                }
                 let Some(state) = calls.vcpus.get_mut(vcpu.index()) else {
                     return Some(Err(EOPNOTSUPP));
                 };
@@ -876,6 +1000,7 @@ impl Switch {
                     session: number,
                     token,
                     rip: vcpu.rip(),
+                    asked: true,
                 });
                 None
             }

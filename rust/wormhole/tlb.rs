@@ -17,9 +17,9 @@ struct Descriptor {
 }
 
 /// Interrupts every CPU and waits: each vCPU that was in guest mode has had a VM exit by the time
-/// this returns, and no CPU has translations left that came through one of `views`. It does not sleep, but
-/// interrupts must be on.
-pub(crate) fn evict_all(views: &[Eptp]) {
+/// this returns, and no CPU has translations left that came through one of `views`. It does not
+/// sleep, but interrupts must be on.
+pub(crate) fn evict_all(views: [&[Eptp]; 2]) {
     // SAFETY: The function does not sleep and takes no locks; `views` lives until all CPUs have run
     // it.
     unsafe {
@@ -35,14 +35,14 @@ pub(crate) fn evict_all(views: &[Eptp]) {
 
 /// # Safety
 ///
-/// `views` must point to a `&[Eptp]`.
+/// `views` must point to a `[&[Eptp]; 2]`.
 unsafe extern "C" fn forget(views: *mut c_void) {
     // SAFETY: The caller's promise.
-    let views = unsafe { *views.cast::<&[Eptp]>() };
+    let views = unsafe { *views.cast::<[&[Eptp]; 2]>() };
     if !in_vmx_operation() {
         return;
     }
-    for view in views {
+    for view in views.into_iter().flatten() {
         let descriptor = Descriptor {
             eptp: view.value(),
             reserved: 0,

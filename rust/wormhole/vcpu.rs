@@ -10,7 +10,7 @@ use crate::{
         CurrentVmcs, ExitInstructionLength, GuestCr3, GuestCsAccess, GuestCsBase, GuestCsLimit,
         GuestCsSelector, GuestFsBase, GuestGsBase, GuestInterruptibility, GuestPendingDebug,
         GuestRflags, GuestRip, GuestRsp, GuestSsAccess, GuestSsBase, GuestSsLimit, GuestSsSelector,
-        RawExitReason,
+        RawExitReason, SecondaryControls, ENABLE_EPT,
     },
 };
 use core::{marker::PhantomData, ptr::NonNull};
@@ -317,6 +317,19 @@ impl Vcpu<'_> {
         const GUEST_OR_SMM: u32 = kvm_bindings::HF_GUEST_MASK | kvm_bindings::HF_SMM_MASK;
         // SAFETY: By the invariants.
         unsafe { (*self.arch()).hflags & GUEST_OR_SMM != 0 }
+    }
+
+    /// The VM has been reset, or resumes from sleep: its first vCPU is about to enter guest mode in
+    /// real-address mode (Intel SDM vol. 3, 11.1.1).
+    pub(crate) fn starts_vm(&self) -> bool {
+        const CR0_PE: usize = 1 << 0;
+        // SAFETY: By the invariants. The guest has to exit to change PE.
+        self.index() == 0 && unsafe { (*self.arch()).cr0 } & CR0_PE == 0
+    }
+
+    /// KVM uses EPT for it (kvm_intel's parameter "ept").
+    pub(crate) fn has_ept(&self) -> bool {
+        self.vmcs.read::<SecondaryControls>() & ENABLE_EPT != 0
     }
 
     /// The guest's XCR0.

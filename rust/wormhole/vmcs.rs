@@ -90,6 +90,10 @@ fields! {
 pub(crate) const CR3_LOAD_EXITING: u32 = 1 << 15;
 /// CR4.CET.
 pub(crate) const CR4_CET: u64 = 1 << 23;
+/// Secondary control "enable EPT" (27.6.2).
+pub(crate) const ENABLE_EPT: u32 = 1 << 1;
+/// Secondary control "Intel PT uses guest physical addresses" (27.6.2).
+pub(crate) const PT_USES_GUEST_PHYSICAL: u32 = 1 << 24;
 /// Secondary control "descriptor-table exiting" (27.6.2).
 pub(crate) const DESCRIPTOR_TABLE_EXITING: u32 = 1 << 2;
 /// Secondary control "enable VM functions".

@@ -48,6 +48,11 @@ impl XsaveArea {
             .map_or(0, u64::from_le_bytes)
     }
 
+    /// A guest with this XCR0 has all components that are not in their initial state.
+    pub(crate) fn fits(&self, xcr0: u64) -> bool {
+        self.components() & !(xcr0 & CARRIER_COMPONENTS) == 0
+    }
+
     /// Saves the CPU's registers.
     ///
     /// # Safety
@@ -72,10 +77,10 @@ impl XsaveArea {
     /// The CPU's registers must be the guest's to load, and interrupts off. `xcr0`: a subset of the
     /// CPU's XCR0, and the guest's.
     pub(crate) unsafe fn restore(&self, xcr0: u64) -> bool {
-        let mask = xcr0 & CARRIER_COMPONENTS;
-        if self.components() & !mask != 0 {
+        if !self.fits(xcr0) {
             return false;
         }
+        let mask = xcr0 & CARRIER_COMPONENTS;
         // SAFETY: The area is aligned, was written by `save` or is the initial one, and has no
         // component that is not enabled; the caller's promise.
         unsafe {
