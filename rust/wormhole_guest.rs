@@ -35,7 +35,11 @@
 //!    page-table locks. The host is called under it: that waits for nothing of this VM.
 //! 6. RCU, as the guard of the window and the registers: no sleep within. Hard interrupts take
 //!    this and the next alone.
-//! 7. A wait queue's spin lock
+//! 7. A wait queue's spin lock. That of the carriers' queue comes before RCU: who wakes there
+//!    looks at the window.
+//!
+//! The spin locks of [`exitless::Exitless`]'s carriers and of [`carriers::Carriers`] are taken
+//! alone, the latter also under the second one's mutex.
 
 #[path = "wormhole_guest/accept.rs"]
 mod accept;
@@ -43,6 +47,8 @@ mod accept;
 mod address_space;
 #[path = "wormhole_guest/argument.rs"]
 mod argument;
+#[path = "wormhole_guest/carriers.rs"]
+mod carriers;
 #[path = "wormhole_guest/channel.rs"]
 mod channel;
 #[path = "wormhole_guest/chardev.rs"]

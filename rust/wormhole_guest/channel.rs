@@ -168,6 +168,11 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    pub(crate) const OPEN: Self = Self {
+        peer_closed: false,
+        link_down: false,
+    };
+
     /// From the peer's state word and link word of now. A peer that went and came back shows
     /// another link word: it is not the peer of this connection.
     pub(crate) fn of(connection: Connection, peer_state: u32, link: u32) -> Self {

@@ -90,6 +90,8 @@ pub(crate) struct Device {
     registers: Registers,
     window: Devres<Window>,
     sleepers: KVec<Pin<KBox<Sleepers>>>,
+    /// Carriers, of all channels. They look at their own contexts.
+    carriers: Arc<WaitQueue>,
     /// ACCEPT, a CONNECT that finds no free channel, and polls of unbound files.
     #[pin]
     pub(crate) unbound: WaitQueue,
@@ -167,11 +169,15 @@ impl Device {
                 registers,
                 window,
                 sleepers,
+                carriers: Arc::pin_init(
+                    new_wait_queue!("wormhole_guest carriers"),
+                    GFP_KERNEL
+                )?,
                 unbound <- new_wait_queue!("wormhole_guest unbound"),
                 news: Atomic::new(0),
                 gone: Atomic::new(false),
                 table <- new_mutex!(table, "wormhole_guest table"),
-            }),
+            }? Error),
             GFP_KERNEL,
         )
     }
@@ -210,6 +216,11 @@ impl Device {
     /// What interrupts know of a channel.
     pub(crate) fn sleepers(&self, index: usize) -> Result<Pin<&Sleepers>> {
         Ok(self.sleepers.get(index).ok_or(EINVAL)?.as_ref())
+    }
+
+    /// Where carriers sleep.
+    pub(crate) fn carriers(&self) -> Arc<WaitQueue> {
+        self.carriers.clone()
     }
 
     /// Whether the device was unbound.
@@ -356,8 +367,10 @@ impl Device {
     }
 
     /// Vector `WORMHOLE_VECTOR_CHANNEL`: wakes the sleepers of the channels whose event word
-    /// moved. In hard interrupt context.
+    /// moved, and the carriers whose call has hopped. In hard interrupt context.
     pub(crate) fn channel_interrupt(&self) {
+        // The host, which signals a hop, does not touch the window.
+        self.carriers.wake_all();
         let mut unbound = false;
         for (index, sleepers) in self.sleepers.iter().enumerate() {
             let Ok(event) =
@@ -380,6 +393,7 @@ impl Device {
         for sleepers in &self.sleepers {
             sleepers.queue.wake_all();
         }
+        self.carriers.wake_all();
         self.wake_unbound();
     }
 

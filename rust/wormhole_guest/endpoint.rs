@@ -132,6 +132,7 @@ impl Endpoint {
         const CARRIER: u32 = uapi::WORMHOLE_GUEST_IOC_CARRIER & !SIZE;
         const RETURN: u32 = uapi::WORMHOLE_GUEST_IOC_RETURN & !SIZE;
         const BIND: u32 = uapi::WORMHOLE_GUEST_IOC_BIND & !SIZE;
+        const AWAIT: u32 = uapi::WORMHOLE_GUEST_IOC_AWAIT & !SIZE;
         match command & !SIZE {
             INFO => self.info(address)?,
             CONNECT => self.connect(address)?,
@@ -143,6 +144,7 @@ impl Endpoint {
             CARRIER => self.carrier(address)?,
             RETURN => self.finish(address)?,
             BIND => self.bind_session()?,
+            AWAIT => self.await_hop(address)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -214,17 +216,12 @@ impl Endpoint {
     fn wait(&self, address: usize) -> Result {
         let mut wait = argument::copy_in::<uapi::wormhole_guest_wait>(address)?;
         let deadline = Deadline::after(wait.timeout_ns)?;
-        let Binding { index, connection } = self.bound()?;
-        let look = || {
-            if self.device.gone() {
-                return Err(ENODEV);
-            }
-            self.device.look(index, connection)
-        };
+        let binding = self.bound()?;
+        let look = || self.look(binding);
         let (event, standing) = if wait.timeout_ns == 0 {
             look()?
         } else {
-            let queue = &self.device.sleepers(index)?.get_ref().queue;
+            let queue = &self.device.sleepers(binding.index)?.get_ref().queue;
             queue.wait_until(deadline, || match look() {
                 Ok((event, standing)) if event == wait.seen && !standing.ended() => None,
                 outcome => Some(outcome),
@@ -235,6 +232,14 @@ impl Endpoint {
         argument::copy_out(address, &wait)?;
         self.waited.store(event, Relaxed);
         Ok(())
+    }
+
+    /// Our event word now, and how the connection stands. Does not sleep.
+    fn look(&self, Binding { index, connection }: Binding) -> Result<(u32, Standing)> {
+        if self.device.gone() {
+            return Err(ENODEV);
+        }
+        self.device.look(index, connection)
     }
 
     /// The channel that is bound, for exitless calls of this role.
@@ -255,7 +260,8 @@ impl Endpoint {
             return Err(EINVAL);
         }
         let channel = self.exitless_channel(Role::Server)?;
-        self.exitless.serve(channel, serve.entry)
+        self.exitless
+            .serve(channel, serve.entry, self.device.carriers())
     }
 
     fn register(&self, file: &File, address: usize) -> Result {
@@ -300,6 +306,22 @@ impl Endpoint {
         let session = hypercall::session(channel)?;
         hypercall::finish(session, finish.index, finish.result)?;
         self.device.notify(channel)
+    }
+
+    /// AWAIT.
+    fn await_hop(&self, address: usize) -> Result {
+        let mut request = argument::copy_in::<uapi::wormhole_guest_await>(address)?;
+        if request.reserved != 0 {
+            return Err(EINVAL);
+        }
+        let deadline = Deadline::after(request.timeout_ns)?;
+        self.exitless_channel(Role::Server)?;
+        let binding = self.bound()?;
+        let standing = self.exitless.await_hop(request.index, deadline, || {
+            self.look(binding).map(|(_, standing)| standing)
+        })?;
+        request.status = status(standing);
+        argument::copy_out(address, &request)
     }
 
     /// BIND.

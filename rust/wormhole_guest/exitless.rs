@@ -4,6 +4,8 @@
 //! neither.
 
 use crate::{
+    carriers::Carriers,
+    channel::Standing,
     client::{
         self,
         Client, //
@@ -20,15 +22,21 @@ use crate::{
     user_memory::{
         Channel,
         Lookup, //
+    },
+    wait_queue::{
+        Deadline,
+        WaitQueue, //
     }, //
 };
 use kernel::{
     new_mutex,
+    new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
         Arc,
-        Mutex, //
+        Mutex,
+        SpinLock, //
     }, //
 };
 
@@ -45,6 +53,9 @@ enum Part {
 pub(crate) struct Exitless {
     #[pin]
     part: Mutex<Part>,
+    /// Of the session that `part` serves. Apart from it, for those who are about to sleep.
+    #[pin]
+    carriers: SpinLock<Option<Arc<Carriers>>>,
 }
 
 /// What REGISTER is asked for.
@@ -60,6 +71,7 @@ impl Exitless {
         Arc::pin_init(
             pin_init!(Self {
                 part <- new_mutex!(Part::None, "wormhole_guest exitless"),
+                carriers <- new_spinlock!(None, "wormhole_guest carriers of a file"),
             }),
             GFP_KERNEL,
         )
@@ -68,23 +80,35 @@ impl Exitless {
     /// Closes or unbinds the session; there will not be another. When this returns, the session's
     /// number may be another file's.
     pub(crate) fn end(&self) {
+        let mut part = self.part.lock();
+        self.set_carriers(None);
         // Dropped under the lock: whoever ends it at the same time waits.
-        *self.part.lock() = Part::Over;
+        *part = Part::Over;
     }
 
-    /// SERVE.
-    pub(crate) fn serve(&self, channel: usize, entry: u64) -> Result {
+    fn set_carriers(&self, carriers: Option<Arc<Carriers>>) {
+        // The old ones are dropped after the lock.
+        let _old = core::mem::replace(&mut *self.carriers.lock(), carriers);
+    }
+
+    /// SERVE. `sleepers`: where carriers sleep.
+    pub(crate) fn serve(&self, channel: usize, entry: u64, sleepers: Arc<WaitQueue>) -> Result {
         let number = hypercall::session(channel)?;
         let mut part = self.part.lock();
         match &*part {
             Part::Over => return Err(ENODEV),
-            Part::Serves(server) if server.closed() => *part = Part::None,
+            Part::Serves(server) if server.closed() => {
+                self.set_carriers(None);
+                *part = Part::None;
+            }
             Part::None => (),
             Part::Serves(_) | Part::Calls(_) => return Err(EBUSY),
         }
         let current = kernel::current!();
         let mm = current.mm().ok_or(EINVAL)?;
-        *part = Part::Serves(server::serve(mm, number, entry)?);
+        let carriers = Carriers::new(mm, sleepers)?;
+        *part = Part::Serves(server::serve(mm, number, entry, carriers.clone())?);
+        self.set_carriers(Some(carriers));
         Ok(())
     }
 
@@ -117,6 +141,22 @@ impl Exitless {
             return Err(EINVAL);
         }
         self.with_server(|server, _| server.add_carrier(index, context))
+    }
+
+    /// AWAIT; gives how the connection stands, or that it has not ended if the call has hopped.
+    /// Sleeps without a lock. `look` says how the connection stands; it must not sleep.
+    pub(crate) fn await_hop(
+        &self,
+        index: u32,
+        deadline: Deadline,
+        look: impl Fn() -> Result<Standing> + Sync,
+    ) -> Result<Standing> {
+        let carriers = self.carriers.lock().clone().ok_or(ENOENT)?;
+        let current = kernel::current!();
+        if !carriers.are_of(current.mm().ok_or(EINVAL)?) {
+            return Err(EPERM);
+        }
+        carriers.await_hop(index, deadline, look)
     }
 
     /// Runs `f` on the session that the calling process serves: `ENOENT` if the file has none,

@@ -13,6 +13,10 @@
 //! or REGISTER sees the invalidation and looks again.
 
 use crate::{
+    carriers::{
+        Carriers,
+        Contexts, //
+    },
     hypercall,
     mmu_notifier::{
         MmuNotifier,
@@ -31,7 +35,8 @@ use crate::{
         self,
         Found,
         Lookup,
-        PhysicalPage, //
+        PhysicalPage,
+        PinnedPage, //
     }, //
 };
 use core::{
@@ -47,7 +52,10 @@ use kernel::{
         RBTree,
         RBTreeNode, //
     },
-    sync::SpinLock, //
+    sync::{
+        Arc,
+        SpinLock, //
+    }, //
 };
 
 const _: () = {
@@ -65,8 +73,6 @@ struct State {
     invalidations: Invalidations,
     /// What is registered: by [`registered::block_of`], [`BLOCK_PAGES`] of them. No block is empty.
     blocks: RBTree<usize, KVec<Slot>>,
-    /// The carriers' contexts. Room for all that there can be.
-    carriers: KVec<Slot>,
 }
 
 impl State {
@@ -117,6 +123,7 @@ fn slots_in<'a>(
 #[pin_data(PinnedDrop)]
 pub(crate) struct Session {
     number: u64,
+    carriers: Arc<Carriers>,
     #[pin]
     state: SpinLock<State>,
 }
@@ -178,18 +185,23 @@ impl Drop for Batch {
 }
 
 /// Opens session `number` for the calling process, whose address space is `mm`.
-pub(crate) fn serve(mm: &MmWithUser, number: u64, entry: u64) -> Result<Pin<KBox<Server>>> {
+pub(crate) fn serve(
+    mm: &MmWithUser,
+    number: u64,
+    entry: u64,
+    carriers: Arc<Carriers>,
+) -> Result<Pin<KBox<Server>>> {
     hypercall::check()?;
     let state = State {
         open: false,
         invalidations: Invalidations::default(),
         blocks: RBTree::new(),
-        carriers: KVec::with_capacity(uapi::WORMHOLE_MAX_CARRIERS as usize, GFP_KERNEL)?,
     };
     let server = MmuNotifier::new(
         mm,
         try_pin_init!(Session {
             number,
+            carriers,
             state <- new_spinlock!(state, "wormhole_guest session"),
         }? Error),
     )?;
@@ -390,27 +402,10 @@ impl Session {
     /// Gives the session a carrier, whose context is at `address`, a page of the calling process.
     /// One at a time.
     pub(crate) fn add_carrier(&self, index: u32, address: usize) -> Result {
-        let (slot, gpa) = user_memory::pin_for_writing(address)?;
-        let kept = {
-            let mut state = self.state.lock();
-            if state.open {
-                state
-                    .carriers
-                    .push_within_capacity(slot)
-                    .map_err(|_| ENOSPC)
-            } else {
-                Err(EPIPE)
-            }
-        };
-        if let Err(error) = kept {
-            user_memory::unpin(slot);
-            return Err(error);
-        }
-        hypercall::carrier(self.number, index, gpa).inspect_err(|_| {
-            // Ours is the last, unless the session was closed since.
-            let last = self.state.lock().carriers.pop();
-            user_memory::unpin(last.unwrap_or(Slot::EMPTY));
-        })
+        let context = Arc::new(PinnedPage::new(address)?, GFP_KERNEL)?;
+        self.carriers.add(index, context.clone())?;
+        hypercall::carrier(self.number, index, context.gpa())
+            .inspect_err(|_| self.carriers.remove(index))
     }
 
     /// Closes it: the client can reach nothing of it afterwards. If somebody else is closing it,
@@ -421,17 +416,13 @@ impl Session {
         }
         if let Err(error) = hypercall::close(self.number) {
             pr_err!("the host does not close a session: {:?}\n", error);
+            self.carriers.close(Contexts::StayPinned);
             return;
         }
-        let (blocks, carriers) = {
-            let mut state = self.state.lock();
-            let blocks = core::mem::replace(&mut state.blocks, RBTree::new());
-            (blocks, take(&mut state.carriers))
-        };
-        for slots in Iterator::chain(blocks.values(), [&carriers]) {
-            for slot in slots {
-                user_memory::unpin(*slot);
-            }
+        self.carriers.close(Contexts::Unpin);
+        let blocks = core::mem::replace(&mut self.state.lock().blocks, RBTree::new());
+        for slot in blocks.values().flatten() {
+            user_memory::unpin(*slot);
         }
     }
 }
@@ -466,8 +457,7 @@ impl PinnedDrop for Session {
     fn drop(self: Pin<&mut Self>) {
         // The notifier's end has closed it. What is left the host did not let go: the client may be
         // able to reach it still, so nobody else may get these pages, and they stay pinned.
-        let state = self.state.lock();
-        if !state.blocks.is_empty() || !state.carriers.is_empty() {
+        if !self.state.lock().blocks.is_empty() {
             pr_err!("memory of a session that the host did not close stays pinned\n");
         }
     }

@@ -25,7 +25,8 @@ use kernel::{
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::atomic::Atomic, //
 };
 
 /// A page of the kernel's own whose guest-physical address is known.
@@ -243,18 +244,47 @@ impl Lookup<'_> {
     }
 }
 
-/// Pins the page at `address` of the calling process, for writing and for long. Also gives its
-/// guest-physical address.
-pub(crate) fn pin_for_writing(address: usize) -> Result<(Slot, u64)> {
-    let rights = Rights::new((Rights::READ | Rights::WRITE) as u32).ok_or(EINVAL)?;
-    let flags = bindings::FOLL_WRITE | bindings::FOLL_LONGTERM;
-    let mut page = core::ptr::null_mut();
-    // SAFETY: Room for one page; process context, without the mm's lock.
-    let pinned = unsafe { bindings::pin_user_pages_fast(address, 1, flags, &mut page) };
-    if pinned != 1 {
-        to_result(pinned)?;
-        return Err(EFAULT);
+/// A page of a process that this has pinned, for writing and for long.
+///
+/// # Invariants
+///
+/// The slot has the pin of a page.
+pub(crate) struct PinnedPage(Slot);
+
+impl PinnedPage {
+    /// The page at `address` of the calling process.
+    pub(crate) fn new(address: usize) -> Result<Self> {
+        let rights = Rights::new((Rights::READ | Rights::WRITE) as u32).ok_or(EINVAL)?;
+        let flags = bindings::FOLL_WRITE | bindings::FOLL_LONGTERM;
+        let mut page = core::ptr::null_mut();
+        // SAFETY: Room for one page; process context, without the mm's lock.
+        let pinned = unsafe { bindings::pin_user_pages_fast(address, 1, flags, &mut page) };
+        if pinned != 1 {
+            to_result(pinned)?;
+            return Err(EFAULT);
+        }
+        // INVARIANT: Just pinned.
+        Ok(Self(Slot::new(page as usize, rights)))
     }
-    let page = page as usize;
-    Ok((Slot::new(page, rights), gpa_of_page(page)))
+
+    /// Its guest-physical address.
+    pub(crate) fn gpa(&self) -> u64 {
+        gpa_of_page(self.0.page())
+    }
+
+    /// Its first word, which others may change at any time.
+    pub(crate) fn first_word(&self) -> &Atomic<u32> {
+        // SAFETY: Set at boot, and never again.
+        let base = unsafe { bindings::page_offset_base } as usize;
+        let page = base.wrapping_add(self.gpa() as usize);
+        // SAFETY: The direct mapping has all memory that can be pinned, and by the type invariants
+        // this page is not freed. All accesses by this driver are atomic.
+        unsafe { Atomic::from_ptr(page as *mut u32) }
+    }
+}
+
+impl Drop for PinnedPage {
+    fn drop(&mut self) {
+        unpin(self.0);
+    }
 }

@@ -51,6 +51,13 @@ impl Deadline {
     }
 }
 
+/// A waiter with a condition that wakers look at.
+#[repr(C)]
+struct Concerned<F> {
+    entry: Opaque<bindings::wait_queue_entry>,
+    condition: F,
+}
+
 /// A `struct wait_queue_head`.
 ///
 /// Its owner must outlive every file that polls on it: epoll leaves the queue when the file is
@@ -110,16 +117,72 @@ impl WaitQueue {
             return Ok(value);
         }
         let entry = Opaque::<bindings::wait_queue_entry>::uninit();
-        // SAFETY: `entry` is valid for writes, and stays where it is until the end of the
-        // function, which removes it from the queue.
+        // SAFETY: `entry` is valid for writes.
         unsafe { bindings::init_wait_entry(entry.get(), 0) };
+        // SAFETY: Just initialised, and it stays where it is until the end of the function.
+        unsafe { self.wait_on(entry.get(), deadline, condition) }
+    }
+
+    /// The same, but wake-ups leave this task asleep until `condition` gives a value: for a queue
+    /// of many, of whom each wake-up concerns few.
+    ///
+    /// Whoever wakes runs `condition` too, hard interrupt handlers among them.
+    pub(crate) fn wait_until_concerned<T, F>(&self, deadline: Deadline, condition: F) -> Result<T>
+    where
+        F: Fn() -> Option<T> + Sync,
+    {
+        /// # Safety
+        ///
+        /// `entry` must be that of a valid `Concerned<F>`.
+        unsafe extern "C" fn wake<T, F: Fn() -> Option<T>>(
+            entry: *mut bindings::wait_queue_entry,
+            mode: c_uint,
+            flags: c_int,
+            key: *mut c_void,
+        ) -> c_int {
+            // SAFETY: By the safety requirements; the entry comes first.
+            let concerned = unsafe { &*entry.cast::<Concerned<F>>() };
+            if (concerned.condition)().is_none() {
+                return 0;
+            }
+            // SAFETY: What we were called with.
+            unsafe { bindings::autoremove_wake_function(entry, mode, flags, key) }
+        }
+
+        if let Some(value) = condition() {
+            return Ok(value);
+        }
+        let concerned = Concerned {
+            entry: Opaque::uninit(),
+            condition,
+        };
+        // SAFETY: The entry is valid for writes, and in no queue.
+        unsafe {
+            bindings::init_wait_entry(concerned.entry.get(), 0);
+            (*concerned.entry.get()).func = Some(wake::<T, F>);
+        }
+        // SAFETY: Just initialised, and it stays where it is until the end of the function.
+        unsafe { self.wait_on(concerned.entry.get(), deadline, || (concerned.condition)()) }
+    }
+
+    /// Sleeps on `entry`, which is in no queue when this returns.
+    ///
+    /// # Safety
+    ///
+    /// `entry` must be initialised, in no queue, and stay where it is during the call.
+    unsafe fn wait_on<T>(
+        &self,
+        entry: *mut bindings::wait_queue_entry,
+        deadline: Deadline,
+        mut condition: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
         let mut late = false;
         let outcome = loop {
-            // SAFETY: By the type invariants `head` is valid; `entry` was initialised above.
+            // SAFETY: By the type invariants `head` is valid; `entry` is by the safety requirements.
             let signal = unsafe {
                 bindings::prepare_to_wait_event(
                     self.head.get(),
-                    entry.get(),
+                    entry,
                     kernel::task::TASK_INTERRUPTIBLE,
                 )
             } != 0;
@@ -135,7 +198,7 @@ impl WaitQueue {
             late = deadline.sleep();
         };
         // SAFETY: As above; afterwards `entry` is in no queue.
-        unsafe { bindings::finish_wait(self.head.get(), entry.get()) };
+        unsafe { bindings::finish_wait(self.head.get(), entry) };
         outcome
     }
 

@@ -123,6 +123,24 @@ struct wormhole_guest_return {
 	__u64 result;
 };
 
+/*
+ * Server: sleep until the call of carrier index hops home, that is, until the
+ * state in its context is WORMHOLE_CARRIER_HOPPED; until the peer closes or its
+ * VM goes; or until the session ends. The host wakes the sleeper by the
+ * channel's interrupt, without an event. Status is 0 if the call has hopped.
+ *
+ * ENOENT no session, or it was not given that carrier; EPERM another process
+ * serves it; EPIPE the session has ended, and the call had not hopped by then;
+ * ETIMEDOUT; EINTR; ENODEV the device has gone.
+ */
+struct wormhole_guest_await {
+	__u32 size;
+	__u32 index;
+	__s64 timeout_ns;	/* relative; -1 = no limit; 0 = only look */
+	__u32 status;		/* out: WORMHOLE_GUEST_WAIT_* bits */
+	__u32 reserved;		/* must be 0 */
+};
+
 #define WORMHOLE_GUEST_IOC_MAGIC	0xB7
 
 #define WORMHOLE_GUEST_IOC_INFO		_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x40, struct wormhole_guest_info)
@@ -142,5 +160,6 @@ struct wormhole_guest_return {
  * EBUSY: the file is bound.
  */
 #define WORMHOLE_GUEST_IOC_BIND		_IO(WORMHOLE_GUEST_IOC_MAGIC, 0x49)
+#define WORMHOLE_GUEST_IOC_AWAIT	_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x4a, struct wormhole_guest_await)
 
 #endif /* _UAPI_LINUX_WORMHOLE_GUEST_H */

@@ -5,9 +5,9 @@ use core::ffi::c_ulong;
 use core::mem::size_of;
 
 use crate::bindings::{
-    wormhole_guest_bind, wormhole_guest_carrier, wormhole_guest_info, wormhole_guest_register,
-    wormhole_guest_return, wormhole_guest_serve, wormhole_guest_wait, wormhole_info, wormhole_pair,
-    WORMHOLE_GUEST_IOC_MAGIC, WORMHOLE_IOC_MAGIC,
+    wormhole_guest_await, wormhole_guest_bind, wormhole_guest_carrier, wormhole_guest_info,
+    wormhole_guest_register, wormhole_guest_return, wormhole_guest_serve, wormhole_guest_wait,
+    wormhole_info, wormhole_pair, WORMHOLE_GUEST_IOC_MAGIC, WORMHOLE_IOC_MAGIC,
 };
 
 const NONE: u32 = 0;
@@ -109,3 +109,11 @@ pub const WORMHOLE_GUEST_IOC_RETURN: c_ulong = request(
 
 /// No argument.
 pub const WORMHOLE_GUEST_IOC_BIND: c_ulong = request(NONE, WORMHOLE_GUEST_IOC_MAGIC, 0x49, 0);
+
+/// Read-write: takes and fills a [`wormhole_guest_await`].
+pub const WORMHOLE_GUEST_IOC_AWAIT: c_ulong = request(
+    READ | WRITE,
+    WORMHOLE_GUEST_IOC_MAGIC,
+    0x4a,
+    size_of::<wormhole_guest_await>(),
+);

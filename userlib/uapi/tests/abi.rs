@@ -21,6 +21,7 @@ fn request_numbers() {
     assert_eq!(WORMHOLE_GUEST_IOC_CARRIER, 0x4010_b747);
     assert_eq!(WORMHOLE_GUEST_IOC_RETURN, 0x4010_b748);
     assert_eq!(WORMHOLE_GUEST_IOC_BIND, 0xb749);
+    assert_eq!(WORMHOLE_GUEST_IOC_AWAIT, 0xc018_b74a);
 }
 
 #[test]
@@ -49,6 +50,10 @@ fn layout() {
 
     assert_eq!(size_of::<wormhole_guest_register>(), 32);
     assert_eq!(offset_of!(wormhole_guest_register, done), 24);
+
+    assert_eq!(size_of::<wormhole_guest_await>(), 24);
+    assert_eq!(offset_of!(wormhole_guest_await, timeout_ns), 8);
+    assert_eq!(offset_of!(wormhole_guest_await, status), 16);
 
     assert_eq!(size_of::<wormhole_carrier>(), 3584);
     assert_eq!(offset_of!(wormhole_carrier, registers), 24);
@@ -88,6 +93,7 @@ fn c_compiler_agrees() {
         ("WORMHOLE_GUEST_IOC_CARRIER", WORMHOLE_GUEST_IOC_CARRIER),
         ("WORMHOLE_GUEST_IOC_RETURN", WORMHOLE_GUEST_IOC_RETURN),
         ("WORMHOLE_GUEST_IOC_BIND", WORMHOLE_GUEST_IOC_BIND),
+        ("WORMHOLE_GUEST_IOC_AWAIT", WORMHOLE_GUEST_IOC_AWAIT),
     ];
     let mut source = String::from(
         "#include <linux/wormhole.h>\n#include <linux/wormhole_guest.h>\n\
