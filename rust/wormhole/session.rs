@@ -343,7 +343,8 @@ impl Switch {
         Ok(())
     }
 
-    /// CLOSE: nothing of the server's can be reached by the client afterwards.
+    /// CLOSE: nothing of the server's can be reached by the client afterwards. Calls that are under
+    /// way go on in the server VM, or what they hold there would be held for ever.
     pub(crate) fn close(&self, number: u64) -> Result {
         let mut setup = self.setup.lock();
         setup.session(number)?;
@@ -353,7 +354,10 @@ impl Switch {
         let old = {
             let mut calls = self.calls.lock();
             calls.forget_carriers(number);
-            calls.session_mut(number).map(core::mem::take)
+            calls.session_mut(number).map(|session| {
+                self.abandon(session);
+                core::mem::take(session)
+            })
         };
         let session = setup.slot(number)?.take();
         drop(setup);

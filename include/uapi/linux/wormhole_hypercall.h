@@ -33,7 +33,10 @@
  *	u64 entry(u64, u64, u64, u64, u64, u64).
  */
 #define WORMHOLE_HC_OPEN		1
-/* Server: closes session RDI. Calls that are under way end with ECONNRESET. */
+/*
+ * Server: closes session RDI. Calls that are under way hop home first, for
+ * WORMHOLE_HOP_CLIENT, and need no RETURN; to the client they are unknown.
+ */
 #define WORMHOLE_HC_CLOSE		2
 /*
  * Server: registers memory with session RDI. RSI: guest-physical address of
@@ -105,7 +108,7 @@ struct wormhole_carrier {
 #define WORMHOLE_HOP_SYSCALL		1
 #define WORMHOLE_HOP_MEMORY		2	/* not registered, or not with that right */
 #define WORMHOLE_HOP_INSTRUCTION	3	/* one that only the server VM can do */
-#define WORMHOLE_HOP_CLIENT		4	/* the client process went during the call */
+#define WORMHOLE_HOP_CLIENT		4	/* the client went during the call, or the session ended */
 
 /*
  * The gate: one page at the same address in both processes. The client's page

@@ -124,9 +124,14 @@ fn server_does(number: u32, arguments: [u64; 3]) -> (Pair, Stop) {
     (pair, stop)
 }
 
+/// The call hops home, where it may hold something.
 fn close_during_a_call() {
     let (pair, stop) = server_does(uapi::WORMHOLE_HC_CLOSE, [SESSION, 0, 0]);
     assert_over(stop);
+    let carrier = pair.carrier(0);
+    assert_eq!(carrier.state, uapi::WORMHOLE_CARRIER_HOPPED);
+    assert_eq!(carrier.cause, uapi::WORMHOLE_HOP_CLIENT);
+    assert_eq!(carrier.registers[3], code::KEPT);
     let count = pair.server.memory.get(SERVER_DATA_PAGES + 8);
     thread::sleep(Duration::from_millis(5));
     assert_eq!(pair.server.memory.get(SERVER_DATA_PAGES + 8), count);
