@@ -117,6 +117,12 @@ impl Carriers {
         }
     }
 
+    /// Sleeps until [`Self::close`] has been called. EINTR.
+    pub(crate) fn wait_for_close(&self) -> Result {
+        self.sleepers
+            .wait_until_concerned(Deadline::NEVER, || self.closed().then_some(()))
+    }
+
     fn context(&self, index: u32) -> Result<Arc<PinnedPage>> {
         let list = self.list.lock();
         if self.closed() {

@@ -133,6 +133,7 @@ impl Endpoint {
         const RETURN: u32 = uapi::WORMHOLE_GUEST_IOC_RETURN & !SIZE;
         const BIND: u32 = uapi::WORMHOLE_GUEST_IOC_BIND & !SIZE;
         const AWAIT: u32 = uapi::WORMHOLE_GUEST_IOC_AWAIT & !SIZE;
+        const END: u32 = uapi::WORMHOLE_GUEST_IOC_END & !SIZE;
         match command & !SIZE {
             INFO => self.info(address)?,
             CONNECT => self.connect(address)?,
@@ -145,6 +146,7 @@ impl Endpoint {
             RETURN => self.finish(address)?,
             BIND => self.bind_session()?,
             AWAIT => self.await_hop(address)?,
+            END => self.end_session()?,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -322,6 +324,12 @@ impl Endpoint {
         })?;
         request.status = status(standing);
         argument::copy_out(address, &request)
+    }
+
+    /// END.
+    fn end_session(&self) -> Result {
+        self.exitless_channel(Role::Server)?;
+        self.exitless.end_session()
     }
 
     /// BIND.

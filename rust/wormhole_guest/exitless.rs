@@ -159,6 +159,11 @@ impl Exitless {
         carriers.await_hop(index, deadline, look)
     }
 
+    /// END.
+    pub(crate) fn end_session(&self) -> Result {
+        self.with_server(|server, _| server.end())
+    }
+
     /// Runs `f` on the session that the calling process serves: `ENOENT` if the file has none,
     /// `EPERM` if it is another process's.
     fn with_server(&self, f: impl FnOnce(&Server, &kernel::mm::MmWithUser) -> Result) -> Result {

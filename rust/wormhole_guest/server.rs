@@ -408,6 +408,15 @@ impl Session {
             .inspect_err(|_| self.carriers.remove(index))
     }
 
+    /// Closes it, when nobody has before: the client can reach nothing of it afterwards.
+    pub(crate) fn end(&self) -> Result {
+        if self.carriers.closed() {
+            return Err(EPIPE);
+        }
+        self.close();
+        self.carriers.wait_for_close()
+    }
+
     /// Closes it: the client can reach nothing of it afterwards. If somebody else is closing it,
     /// that may be yet to come.
     fn close(&self) {

@@ -18,10 +18,12 @@ use kernel::{
 pub(crate) struct Deadline(Option<bindings::ktime_t>);
 
 impl Deadline {
+    pub(crate) const NEVER: Self = Self(None);
+
     /// From a UAPI `timeout_ns`: relative, in nanoseconds, -1 for no limit.
     pub(crate) fn after(timeout_ns: i64) -> Result<Self> {
         match timeout_ns {
-            -1 => Ok(Self(None)),
+            -1 => Ok(Self::NEVER),
             0.. => {
                 // SAFETY: Callable from any context.
                 let now = unsafe { bindings::ktime_get() };

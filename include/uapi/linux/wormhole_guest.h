@@ -161,5 +161,12 @@ struct wormhole_guest_await {
  */
 #define WORMHOLE_GUEST_IOC_BIND		_IO(WORMHOLE_GUEST_IOC_MAGIC, 0x49)
 #define WORMHOLE_GUEST_IOC_AWAIT	_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x4a, struct wormhole_guest_await)
+/*
+ * Server: ends the session. Calls that are under way hop home first, for
+ * WORMHOLE_HOP_CLIENT: there is nobody to RETURN their results to. Afterwards
+ * the client reaches nothing of the process, and AWAIT ends. ENOENT no session;
+ * EPERM another process serves it; EPIPE it has ended already.
+ */
+#define WORMHOLE_GUEST_IOC_END		_IO(WORMHOLE_GUEST_IOC_MAGIC, 0x4b)
 
 #endif /* _UAPI_LINUX_WORMHOLE_GUEST_H */

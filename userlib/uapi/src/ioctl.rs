@@ -117,3 +117,6 @@ pub const WORMHOLE_GUEST_IOC_AWAIT: c_ulong = request(
     0x4a,
     size_of::<wormhole_guest_await>(),
 );
+
+/// No argument.
+pub const WORMHOLE_GUEST_IOC_END: c_ulong = request(NONE, WORMHOLE_GUEST_IOC_MAGIC, 0x4b, 0);

@@ -22,6 +22,7 @@ fn request_numbers() {
     assert_eq!(WORMHOLE_GUEST_IOC_RETURN, 0x4010_b748);
     assert_eq!(WORMHOLE_GUEST_IOC_BIND, 0xb749);
     assert_eq!(WORMHOLE_GUEST_IOC_AWAIT, 0xc018_b74a);
+    assert_eq!(WORMHOLE_GUEST_IOC_END, 0xb74b);
 }
 
 #[test]
@@ -94,6 +95,7 @@ fn c_compiler_agrees() {
         ("WORMHOLE_GUEST_IOC_RETURN", WORMHOLE_GUEST_IOC_RETURN),
         ("WORMHOLE_GUEST_IOC_BIND", WORMHOLE_GUEST_IOC_BIND),
         ("WORMHOLE_GUEST_IOC_AWAIT", WORMHOLE_GUEST_IOC_AWAIT),
+        ("WORMHOLE_GUEST_IOC_END", WORMHOLE_GUEST_IOC_END),
     ];
     let mut source = String::from(
         "#include <linux/wormhole.h>\n#include <linux/wormhole_guest.h>\n\
