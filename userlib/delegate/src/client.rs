@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::device::{Channel, Door, Role, Wake};
+use crate::device::{Channel, Role, Wake};
 use crate::stub::{Flight, Landed, Token};
 use crate::{cpu, region, stub, Error};
 
@@ -63,7 +63,6 @@ trait Sky {
     /// As for [`Client::call`].
     unsafe fn resume(&mut self, token: Token) -> Landed;
     fn look(&mut self) -> Result<Wake, Errno>;
-    fn notify(&mut self) -> Result<(), Errno>;
     fn wait(&mut self, seen: u32) -> Result<Wake, Errno>;
     fn pause(&mut self, time: Duration);
     fn hopped(&mut self);
@@ -113,7 +112,6 @@ unsafe fn wait(sky: &mut impl Sky, mut token: Token) -> Result<u64, CallError> {
     };
     // Before the question: what comes after it is not missed.
     let mut seen = sky.look().map_err(lost)?;
-    sky.notify().map_err(lost)?;
     let mut questions = 0u32;
     loop {
         // SAFETY: the caller vouches for it.
@@ -123,7 +121,6 @@ unsafe fn wait(sky: &mut impl Sky, mut token: Token) -> Result<u64, CallError> {
             Landed::Hopped(again) => {
                 token = again;
                 sky.hopped();
-                sky.notify().map_err(lost)?;
             }
             Landed::NotYet(_) => {}
             Landed::Failed(libc::ENOENT) => return Err(CallError::Gone),
@@ -237,10 +234,6 @@ impl Sky for Real<'_> {
         self.client.channel.look()
     }
 
-    fn notify(&mut self) -> Result<(), Errno> {
-        self.client.channel.notify()
-    }
-
     fn wait(&mut self, seen: u32) -> Result<Wake, Errno> {
         self.client.channel.wait(seen, NAP)
     }
@@ -269,7 +262,6 @@ mod tests {
         /// After so many waits the server closes the channel.
         closes: Option<u32>,
         waits: u32,
-        notified: u32,
         hops: u32,
     }
 
@@ -287,11 +279,6 @@ mod tests {
                 event: self.waits,
                 closed: self.closes.is_some_and(|closes| self.waits >= closes),
             })
-        }
-
-        fn notify(&mut self) -> Result<(), Errno> {
-            self.notified += 1;
-            Ok(())
         }
 
         fn wait(&mut self, seen: u32) -> Result<Wake, Errno> {
@@ -322,7 +309,7 @@ mod tests {
                 ..Script::default()
             };
             assert_eq!(call(&mut script), Ok(5));
-            assert_eq!((script.notified, script.hops), (1, 1));
+            assert_eq!(script.hops, 1);
             assert_eq!(script.waits, later.saturating_sub(SPINS));
         }
     }

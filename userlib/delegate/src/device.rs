@@ -49,10 +49,22 @@ pub(crate) struct Registered {
     pub(crate) result: Result<(), Errno>,
 }
 
+/// Why a carrier was woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hop {
+    /// Its call has hopped home.
+    Home,
+    /// The client is gone for good.
+    ClientGone,
+}
+
 /// What carriers ask of the driver.
 pub(crate) trait Door: Send + Sync {
-    /// Sleeps until the event word differs from `seen`. ETIMEDOUT, EINTR.
-    fn wait(&self, seen: u32, timeout: Duration) -> Result<Wake, Errno>;
+    /// Sleeps until the call of carrier `index` hops home or there will be none any more. EPIPE the
+    /// session has ended; ETIMEDOUT, EINTR.
+    fn await_hop(&self, index: u32, timeout: Duration) -> Result<Hop, Errno>;
+    /// Ends the session: when this returns, the last calls have hopped home. EPIPE it had ended.
+    fn end(&self) -> Result<(), Errno>;
     /// Carrier `index` has finished a call that had hopped.
     fn finish(&self, index: u32, result: u64) -> Result<(), Errno>;
     fn register(&self, address: usize, length: usize, rights: Rights) -> Registered;
@@ -176,6 +188,24 @@ impl Channel {
         unsafe { ioctl(&self.file, NoArg::<NOTIFY>::new()) }
     }
 
+    /// Sleeps until the event word differs from `seen`, or the peer is gone. ETIMEDOUT, EINTR.
+    pub(crate) fn wait(&self, seen: u32, timeout: Duration) -> Result<Wake, Errno> {
+        const WAIT: Opcode = uapi::WORMHOLE_GUEST_IOC_WAIT as Opcode;
+        let mut wait = uapi::wormhole_guest_wait {
+            size: size_of::<uapi::wormhole_guest_wait>() as u32,
+            seen,
+            timeout_ns: nanoseconds(timeout),
+            ..Default::default()
+        };
+        // SAFETY: the request reads and writes this structure, whose size it is told.
+        unsafe { ioctl(&self.file, Updater::<WAIT, _>::new(&mut wait)) }?;
+        let gone = uapi::WORMHOLE_GUEST_WAIT_PEER_CLOSED | uapi::WORMHOLE_GUEST_WAIT_LINK_DOWN;
+        Ok(Wake {
+            event: wait.event,
+            closed: wait.status & gone != 0,
+        })
+    }
+
     /// The event word now, and whether the peer is gone.
     pub(crate) fn look(&self) -> Result<Wake, Errno> {
         self.wait(0, Duration::ZERO)
@@ -217,21 +247,26 @@ impl Channel {
 }
 
 impl Door for Channel {
-    fn wait(&self, seen: u32, timeout: Duration) -> Result<Wake, Errno> {
-        const WAIT: Opcode = uapi::WORMHOLE_GUEST_IOC_WAIT as Opcode;
-        let mut wait = uapi::wormhole_guest_wait {
-            size: size_of::<uapi::wormhole_guest_wait>() as u32,
-            seen,
+    fn await_hop(&self, index: u32, timeout: Duration) -> Result<Hop, Errno> {
+        const AWAIT: Opcode = uapi::WORMHOLE_GUEST_IOC_AWAIT as Opcode;
+        let mut request = uapi::wormhole_guest_await {
+            size: size_of::<uapi::wormhole_guest_await>() as u32,
+            index,
             timeout_ns: nanoseconds(timeout),
             ..Default::default()
         };
         // SAFETY: the request reads and writes this structure, whose size it is told.
-        unsafe { ioctl(&self.file, Updater::<WAIT, _>::new(&mut wait)) }?;
-        let gone = uapi::WORMHOLE_GUEST_WAIT_PEER_CLOSED | uapi::WORMHOLE_GUEST_WAIT_LINK_DOWN;
-        Ok(Wake {
-            event: wait.event,
-            closed: wait.status & gone != 0,
+        unsafe { ioctl(&self.file, Updater::<AWAIT, _>::new(&mut request)) }?;
+        Ok(match request.status {
+            0 => Hop::Home,
+            _ => Hop::ClientGone,
         })
+    }
+
+    fn end(&self) -> Result<(), Errno> {
+        const END: Opcode = uapi::WORMHOLE_GUEST_IOC_END as Opcode;
+        // SAFETY: the request takes no argument. It takes away what the client can reach.
+        unsafe { ioctl(&self.file, NoArg::<END>::new()) }
     }
 
     fn finish(&self, index: u32, result: u64) -> Result<(), Errno> {

@@ -3,7 +3,7 @@
 
 use std::ops::{ControlFlow, Range};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,17 +11,15 @@ use std::time::Duration;
 use rustix::io::Errno;
 use wormhole_uapi::{self as uapi, wormhole_carrier};
 
-use crate::device::{Channel, Door, Registered, Role, Wake};
+use crate::device::{Channel, Door, Hop, Registered, Role};
 use crate::hop::{self, Place};
 use crate::range::{self, Outcome, PAGE};
 use crate::region::{self, Pages};
 use crate::{cpu, maps, Entry, Error};
 
-/// What a carrier looks after, at least, besides what it is notified of: the server's end.
-const GLANCE: Duration = Duration::from_millis(200);
-/// How often, and at what distance, a carrier looks for calls that hop since the client is gone.
-const FAREWELLS: u32 = 20;
-const FAREWELL: Duration = Duration::from_millis(10);
+/// How long a carrier sleeps before it looks by itself: a host that is not told which interrupt is
+/// the server VM's wakes nobody.
+const NAP: Duration = Duration::from_secs(1);
 /// How much is registered around an access that hopped.
 const AROUND: usize = 64 << 10;
 /// What has come of a carrier's start, or an error number.
@@ -71,7 +69,7 @@ impl Default for Options {
 
 /// Serves exitless calls on a channel, until it is dropped.
 pub struct Server {
-    // In this order: the threads end before the session, and that before its memory.
+    // In this order: the session ends before the threads, and these before their memory.
     threads: Threads,
     channel: Arc<Channel>,
     _memory: Vec<Arc<Carrier>>,
@@ -79,14 +77,17 @@ pub struct Server {
     registered: Outcome,
 }
 
+/// The carriers' threads. A client can use their stacks and thread-local variables until the
+/// session has ended.
 struct Threads {
-    stop: Arc<AtomicBool>,
+    channel: Arc<Channel>,
     handles: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        // It may have ended before.
+        let _ = self.channel.end();
         for handle in self.handles.drain(..) {
             // It has no result, and must not panic.
             let _ = handle.join();
@@ -97,7 +98,8 @@ impl Drop for Threads {
 impl Server {
     /// Opens the channel's session, registers this program's code, and starts carriers.
     ///
-    /// Drop it after the client has gone: a call that is under way then goes nowhere.
+    /// When it is dropped, calls that are under way are finished first, for nobody: clients are told
+    /// that the server is gone.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if calls must go by messages.
@@ -105,15 +107,17 @@ impl Server {
         cpu::check()?;
         // SAFETY: only functions that a carrier goes on with return through the page.
         unsafe { region::install(Role::Server, &hop::gate_page()) }?;
+        // Of a driver that is older than this request: without it a server cannot end well.
+        if channel.end() == Err(Errno::NOTTY) {
+            return Err(Error::Unsupported("the driver does not know them"));
+        }
         channel.serve(entry).map_err(|errno| match errno {
             Errno::OPNOTSUPP => Error::Unsupported("no VMFUNC"),
-            // A driver that is older than these calls.
-            Errno::NOTTY => Error::Unsupported("the driver does not know them"),
             errno => Error::system("cannot open the session", errno),
         })?;
         let mut server = Server {
             threads: Threads {
-                stop: Arc::default(),
+                channel: channel.clone(),
                 handles: Vec::new(),
             },
             channel: channel.clone(),
@@ -190,7 +194,6 @@ impl Server {
         let mut park = Park {
             door: self.channel.clone(),
             carrier: carrier.clone(),
-            stop: self.threads.stop.clone(),
             hops: self.hops.clone(),
             on_demand: options.on_demand,
             xcr0: cpu::xcr0(),
@@ -304,46 +307,37 @@ impl Carrier {
 struct Park<D: Door> {
     door: Arc<D>,
     carrier: Arc<Carrier>,
-    stop: Arc<AtomicBool>,
     hops: Arc<AtomicU64>,
     on_demand: bool,
     xcr0: u64,
 }
 
 impl<D: Door> Park<D> {
-    /// Until the server or the client ends.
+    /// Until the session has ended, which it sees to when the client goes.
     fn run(&mut self) {
-        let mut seen = Wake::default();
-        let mut farewells = 0;
+        let mut ended = false;
         loop {
-            // Before the state: whoever stops us has seen the client go, and its calls hopped before that.
-            let stop = self.stop.load(Ordering::Acquire);
             if self.carrier.state().load(Ordering::Acquire) == uapi::WORMHOLE_CARRIER_HOPPED {
                 let result = self.hopped();
-                if self.door.finish(self.carrier.index, result).is_err() {
-                    // The session has ended.
-                    return;
+                if !ended && self.door.finish(self.carrier.index, result).is_err() {
+                    ended = self.end();
                 }
                 continue;
             }
-            if stop {
+            if ended {
                 return;
             }
-            if seen.closed {
-                // What hops now nobody announces.
-                farewells += 1;
-                if farewells > FAREWELLS {
-                    return;
-                }
-                sleep(FAREWELL);
-                continue;
-            }
-            match self.door.wait(seen.event, GLANCE) {
-                Ok(wake) => seen = wake,
-                Err(Errno::TIMEDOUT | Errno::INTR) => {}
-                Err(_) => seen.closed = true,
+            match self.door.await_hop(self.carrier.index, NAP) {
+                Ok(Hop::Home) | Err(Errno::TIMEDOUT | Errno::INTR) => {}
+                Ok(Hop::ClientGone) | Err(_) => ended = self.end(),
             }
         }
+    }
+
+    /// Ends the session. What has hopped home by then is the last; from then on this thread can end.
+    fn end(&self) -> bool {
+        // It may have ended before; and if the driver is gone, so is the session.
+        self.door.end() != Err(Errno::INTR)
     }
 
     /// Goes on with the call that has hopped; gives its result.
@@ -411,17 +405,9 @@ fn register_around(door: &dyn Door, address: usize) {
     let _ = range::register(around, near);
 }
 
-/// Without `errno`.
-fn sleep(time: Duration) {
-    let request = rustix::thread::Timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: time.subsec_nanos().into(),
-    };
-    let _ = rustix::thread::nanosleep(&request);
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::sync::Mutex;
 
     use super::*;
@@ -429,17 +415,26 @@ mod tests {
     /// The driver, of which a test plays the host.
     #[derive(Default)]
     struct Fake {
+        client_gone: AtomicBool,
+        ended: AtomicBool,
         finished: Mutex<Vec<(u32, u64)>>,
         registered: Mutex<Vec<(usize, usize, Rights)>>,
     }
 
     impl Door for Fake {
-        fn wait(&self, seen: u32, _: Duration) -> Result<Wake, Errno> {
+        fn await_hop(&self, _: u32, _: Duration) -> Result<Hop, Errno> {
             std::thread::yield_now();
-            Ok(Wake {
-                event: seen + 1,
-                closed: false,
-            })
+            match self.client_gone.load(Ordering::SeqCst) {
+                true => Ok(Hop::ClientGone),
+                false => Err(Errno::TIMEDOUT),
+            }
+        }
+
+        fn end(&self) -> Result<(), Errno> {
+            match self.ended.swap(true, Ordering::SeqCst) {
+                true => Err(Errno::PIPE),
+                false => Ok(()),
+            }
         }
 
         fn finish(&self, index: u32, result: u64) -> Result<(), Errno> {
@@ -528,7 +523,6 @@ mod tests {
             let park = Park {
                 door: fake.clone(),
                 carrier,
-                stop: Arc::default(),
                 hops: Arc::default(),
                 on_demand: true,
                 xcr0: cpu::xcr0(),
@@ -654,7 +648,6 @@ mod tests {
     fn the_thread_returns_what_hopped() {
         let Test { fake, mut park } = Test::new();
         let carrier = park.carrier.clone();
-        let stop = park.stop.clone();
         let thread = std::thread::spawn(move || park.run());
         for round in 1..=50u64 {
             // SAFETY: the thread leaves the context alone while the state is not HOPPED, and it
@@ -673,9 +666,54 @@ mod tests {
                 std::thread::yield_now();
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        assert!(!fake.ended.load(Ordering::SeqCst));
+        fake.client_gone.store(true, Ordering::SeqCst);
         thread.join().unwrap();
+        assert!(fake.ended.load(Ordering::SeqCst), "before its thread");
         let expected: Vec<_> = (1..=50).map(|round| (3, round)).collect();
         assert_eq!(*fake.finished.lock().unwrap(), expected);
+    }
+
+    /// A call that hops home when the session ends is finished, and its result is nobody's.
+    #[test]
+    fn the_last_call_is_finished_after_the_end() {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        extern "C" fn last(a: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
+            LAST.store(a, Ordering::SeqCst);
+            a
+        }
+        struct Ending(Arc<Carrier>);
+        impl Door for Ending {
+            fn await_hop(&self, _: u32, _: Duration) -> Result<Hop, Errno> {
+                Ok(Hop::ClientGone)
+            }
+            fn end(&self) -> Result<(), Errno> {
+                // SAFETY: the thread is in here, and no call is under way.
+                let context = unsafe { self.0.context().as_mut() };
+                hop::begin(context, last as Entry as usize as u64, [7, 0, 0, 0, 0, 0]);
+                // SAFETY: as above.
+                unsafe { hop::push_return(context) };
+                let state = self.0.state();
+                state.store(uapi::WORMHOLE_CARRIER_HOPPED, Ordering::Release);
+                Ok(())
+            }
+            fn finish(&self, _: u32, _: u64) -> Result<(), Errno> {
+                panic!("the session has ended");
+            }
+            fn register(&self, _: usize, _: usize, _: Rights) -> Registered {
+                panic!("the session has ended");
+            }
+        }
+        let Test { park, .. } = Test::new();
+        let mut park = Park {
+            door: Arc::new(Ending(park.carrier.clone())),
+            carrier: park.carrier,
+            hops: park.hops,
+            on_demand: true,
+            xcr0: park.xcr0,
+        };
+        park.run();
+        assert_eq!(LAST.load(Ordering::SeqCst), 7);
+        assert_eq!(park.hops.load(Ordering::Relaxed), 1);
     }
 }

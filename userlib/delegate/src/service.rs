@@ -16,7 +16,6 @@ use rustix::io::Errno;
 use rustix::rand::{getrandom, GetRandomFlags};
 use wormhole_transport::{Client as RingClient, Config, Kind, Server as RingServer};
 
-use crate::device::Door;
 use crate::message::{pack, unpack, Offer, Request};
 use crate::{CallError, Channel, Client, Entry, Error, Options, Rights, Server};
 
