@@ -19,14 +19,14 @@ pub(crate) const REGION: u64 = 0x6f5a_4000_0000;
 pub(crate) const PAGE: u64 = 0x1234_5000;
 /// The EPTP list, in E only, readable and writable. The offset is part of the code in E.
 pub(crate) const LIST: u64 = 0x190b_3000;
-/// The page with [`SLOT_RSP`], in E only, readable and writable. The offset is part of the code in
-/// E.
+/// The page with [`SLOT_RSP`] and its like, in E only, readable and writable. The offset is part of
+/// the code in E.
 pub(crate) const SLOT: u64 = 0x183c_2000;
 /// The carrier page, in V only, read-only.
 pub(crate) const CARRIER: u64 = 0x1234_b000;
 
 /// E: where a call starts.
-pub(crate) const E_START: u64 = 0x200;
+pub(crate) const E_START: u64 = 0x1da;
 /// V: where a call arrives, after the VMFUNC in E.
 pub(crate) const LANDING: u64 = 0x223;
 /// V: the instruction after the call of the server's function.
@@ -35,10 +35,12 @@ pub(crate) const CALL_RETURN: u64 = 0x28f;
 pub(crate) const V_VMFUNC: u64 = 0x2fd;
 /// E: where a call arrives on its way back, after [`V_VMFUNC`].
 pub(crate) const E_RETURN: u64 = 0x300;
+/// E: from here on [`SLOT_CALLS`] has counted the call.
+pub(crate) const E_COUNTED: u64 = 0x336;
 /// Client: the code that ends with a VMFUNC just before [`E_START`] (`WORMHOLE_GATE_ENTER`).
-pub(crate) const ENTER: u64 = 0x1f6;
+pub(crate) const ENTER: u64 = 0x1d0;
 /// Client: where a call returns to (`WORMHOLE_GATE_HOME`).
-pub(crate) const HOME: u64 = 0x317;
+pub(crate) const HOME: u64 = 0x33d;
 /// Client: where the host puts it after a call that it stopped (`WORMHOLE_GATE_PAD`).
 pub(crate) const PAD: u64 = 0x380;
 
@@ -47,9 +49,20 @@ pub(crate) const E_VMFUNC_SERVER: u64 = LANDING - VMFUNC.len() as u64;
 /// E's VMFUNC home.
 pub(crate) const E_VMFUNC_HOME: u64 = HOME - VMFUNC.len() as u64;
 
-/// The client's RSP during a call: its offset in the slot page. If that page were taken for a
-/// page-table page this would be an entry of the upper half, and bit 0 its present bit.
-pub(crate) const SLOT_RSP: u64 = 0x808;
+// The slot page, by offset. If it were taken for a page-table page, these would be entries of the
+// upper half, and bit 0 their present bit: it is 0 in all of them.
+/// The client's RSP during a call, without bit 0.
+pub(crate) const SLOT_RSP: u64 = 0x830;
+/// The client's FS base during a call, see [`base_to_slot`].
+pub(crate) const SLOT_FS_BASE: u64 = 0x840;
+/// The client's GS base during a call, see [`base_to_slot`].
+pub(crate) const SLOT_GS_BASE: u64 = 0x850;
+/// [`CALL`] for each call that came home.
+pub(crate) const SLOT_CALLS: u64 = 0x860;
+
+/// What a call adds to [`SLOT_CALLS`]. As the last byte of an instruction it is a REX prefix if it
+/// is taken for the first of one.
+pub(crate) const CALL: u8 = 0x40;
 
 /// The view in the EPTP list that is the client's own.
 pub(crate) const VIEW_CLIENT: u32 = 0;
@@ -88,6 +101,9 @@ struct Word(u64);
 
 const LIST_SERVER: Word = Word(LIST + VIEW_SERVER as u64 * 8);
 const SAVED_RSP: Word = Word(SLOT + SLOT_RSP);
+const SAVED_FS_BASE: Word = Word(SLOT + SLOT_FS_BASE);
+const SAVED_GS_BASE: Word = Word(SLOT + SLOT_GS_BASE);
+const CALLS: Word = Word(SLOT + SLOT_CALLS);
 
 /// A 64-bit general-purpose register, by its number in an encoding.
 #[derive(Clone, Copy)]
@@ -207,6 +223,25 @@ impl Code {
         self.emit(&[bit]);
     }
 
+    /// `shl qword [word], 1`
+    const fn double(&mut self, word: Word) {
+        self.emit(&[0x48, 0xd1, 0x25]);
+        self.emit_relative(word, 0);
+    }
+
+    /// `sar register, 1`: the opposite of [`Self::double`].
+    const fn halve(&mut self, register: Gpr) {
+        self.emit(&[0x48 | register.high(), 0xd1, 0xf8 | register.low()]);
+    }
+
+    /// `add qword [word], value`
+    const fn add(&mut self, word: Word, value: u8) {
+        assert!(value < 0x80);
+        self.emit(&[0x48, 0x83, 0x05]);
+        self.emit_relative(word, 1);
+        self.emit(&[value]);
+    }
+
     /// `mov to, from`
     const fn copy(&mut self, to: Gpr, from: Gpr) {
         let rex = 0x48 | (from.high() << 2) | to.high();
@@ -292,14 +327,25 @@ impl Code {
         self.emit(&[0x9d]);
     }
 
-    /// `wrfsbase rax`
-    const fn wrfsbase_rax(&mut self) {
-        self.emit(&[0xf3, 0x48, 0x0f, 0xae, 0xd0]);
+    const fn rdfsbase(&mut self, register: Gpr) {
+        self.base(0xc0, register);
     }
 
-    /// `wrgsbase rax`
-    const fn wrgsbase_rax(&mut self) {
-        self.emit(&[0xf3, 0x48, 0x0f, 0xae, 0xd8]);
+    const fn rdgsbase(&mut self, register: Gpr) {
+        self.base(0xc8, register);
+    }
+
+    const fn wrfsbase(&mut self, register: Gpr) {
+        self.base(0xd0, register);
+    }
+
+    const fn wrgsbase(&mut self, register: Gpr) {
+        self.base(0xd8, register);
+    }
+
+    const fn base(&mut self, what: u8, register: Gpr) {
+        let rex = 0x48 | register.high();
+        self.emit(&[0xf3, rex, 0x0f, 0xae, what | register.low()]);
     }
 
     /// `call [word]`
@@ -324,6 +370,14 @@ pub(crate) const fn gate_image() -> [u8; PAGE_SIZE] {
     code.skip_to(E_START);
     code.store(SAVED_RSP, RSP);
     code.clear_bit(SAVED_RSP, 64);
+    // The registers are chosen for what the last byte of these two is with those after it: no
+    // instruction. The byte before it is SCASB.
+    code.rdfsbase(R14);
+    code.store(SAVED_FS_BASE, R14);
+    code.double(SAVED_FS_BASE);
+    code.rdgsbase(R12);
+    code.store(SAVED_GS_BASE, R12);
+    code.double(SAVED_GS_BASE);
     code.clear_bit(LIST_SERVER, 64 + INVALID_BIT as u8);
     code.zero(RAX);
     code.clc();
@@ -337,6 +391,15 @@ pub(crate) const fn gate_image() -> [u8; PAGE_SIZE] {
     code.skip_to(E_RETURN);
     code.set_bit(LIST_SERVER, 64 + INVALID_BIT as u8);
     code.load(RSP, SAVED_RSP);
+    // The registers again.
+    code.load(R14, SAVED_FS_BASE);
+    code.halve(R14);
+    code.wrfsbase(R14);
+    code.load(R9, SAVED_GS_BASE);
+    code.halve(R9);
+    code.wrgsbase(R9);
+    code.add(CALLS, CALL);
+    code.expect(E_COUNTED);
     code.set_ecx_from_rax(VIEW_CLIENT);
     code.clc();
     code.expect(E_VMFUNC_HOME);
@@ -368,9 +431,9 @@ pub(crate) const fn server_image() -> [u8; PAGE_SIZE] {
     code.set_top(RFLAGS_CLEAR);
     code.popfq();
     code.load(RAX, Word(CARRIER + CARRIER_FS_BASE));
-    code.wrfsbase_rax();
+    code.wrfsbase(RAX);
     code.zero(RAX);
-    code.wrgsbase_rax();
+    code.wrgsbase(RAX);
     // RDX is the third argument.
     code.copy(R11, RDX);
     code.initialize_extended_state(XSAVE);
@@ -434,6 +497,22 @@ const _: () = {
     assert!(CARRIER_XSAVE % 64 == 0);
 };
 
+/// A base of the client's as the slot page has it: doubled, so that its bit 0 is nowhere's present
+/// bit. The upper 17 bits of an address are alike, so nothing is lost.
+pub(crate) const fn base_to_slot(base: u64) -> u64 {
+    base << 1
+}
+
+/// The opposite. A client can have put there what is no address: 0.
+pub(crate) const fn base_from_slot(word: u64) -> u64 {
+    let base = word as i64 >> 1;
+    if base << 16 >> 16 == base {
+        base as u64
+    } else {
+        0
+    }
+}
+
 /// Fills in the carrier page.
 pub(crate) fn carrier_page(stack: u64, fs_base: u64, entry: u64, page: &mut [u8; PAGE_SIZE]) {
     fn put(page: &mut [u8; PAGE_SIZE], offset: u64, bytes: &[u8]) {
@@ -456,8 +535,8 @@ pub(crate) fn carrier_page(stack: u64, fs_base: u64, entry: u64, page: &mut [u8;
 pub(crate) enum Part {
     /// From the client to V: nothing has happened yet.
     BeforeServer,
-    /// From V to the client: the result is in RDI.
-    AfterServer,
+    /// From V to the client: the result is in RDI. The call may be counted already.
+    AfterServer { counted: bool },
 }
 
 /// The way that the byte at `offset` of E's page is on. A client can also jump there by itself.
@@ -465,7 +544,9 @@ pub(crate) const fn part(offset: u64) -> Part {
     if offset < E_RETURN {
         Part::BeforeServer
     } else {
-        Part::AfterServer
+        Part::AfterServer {
+            counted: offset >= E_COUNTED,
+        }
     }
 }
 
@@ -544,9 +625,53 @@ mod tests {
         for offset in [0, E_START, E_VMFUNC_SERVER, LANDING, E_RETURN - 1] {
             assert_eq!(part(offset), Part::BeforeServer);
         }
-        for offset in [E_RETURN, E_VMFUNC_HOME, HOME, 0xfff] {
-            assert_eq!(part(offset), Part::AfterServer);
+        for (offset, counted) in [
+            (E_RETURN, false),
+            (E_COUNTED - 1, false),
+            (E_COUNTED, true),
+            (E_VMFUNC_HOME, true),
+            (HOME, true),
+            (0xfff, true),
+        ] {
+            assert_eq!(part(offset), Part::AfterServer { counted });
         }
+    }
+
+    #[test]
+    fn bases_come_back_from_the_slot() {
+        for base in [
+            0,
+            1,
+            0x7f12_3456_7741,
+            0x7fff_ffff_ffff,
+            0xffff_8000_0000_0000,
+            u64::MAX,
+        ] {
+            let word = base_to_slot(base);
+            assert_eq!((word & 1, base_from_slot(word)), (0, base));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_does_not() {
+        for base in [
+            0x8000_0000_0000,
+            0xffff_7fff_ffff_ffff,
+            1 << 48,
+            1 << 62,
+            3 << 62,
+        ] {
+            assert_eq!(base_from_slot(base_to_slot(base)), 0, "{base:#x}");
+        }
+    }
+
+    #[test]
+    fn words_of_the_slot_are_in_its_upper_half() {
+        let words = [SLOT_RSP, SLOT_FS_BASE, SLOT_GS_BASE, SLOT_CALLS];
+        assert!(words
+            .iter()
+            .all(|word| word % 8 == 0 && (0x800..0x1000).contains(word)));
+        assert_eq!(CALL & 1, 0);
     }
 
     #[test]

@@ -351,11 +351,12 @@ impl Switch {
         self.forbid(number)?;
         setup.unbind(number)?;
         setup.evict(number)?;
+        let index = usize::try_from(number)?;
         let old = {
             let mut calls = self.calls.lock();
             calls.forget_carriers(number);
             calls.session_mut(number).map(|session| {
-                self.abandon(session);
+                self.abandon(session, index);
                 core::mem::take(session)
             })
         };
@@ -488,7 +489,7 @@ impl Switch {
             .calls
             .lock()
             .session_mut(number)
-            .is_none_or(|session| session.closing)
+            .is_none_or(|session| session.closing || session.server_gone)
         {
             return Err(ENOENT);
         }

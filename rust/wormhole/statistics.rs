@@ -73,6 +73,7 @@ impl Statistics {
             self.server.exits.interrupts
         );
         let counts = &self.counts;
+        seq_print!(m, "wormhole-calls: {}\n", counts.calls);
         seq_print!(m, "wormhole-stops: {}\n", counts.stops);
         seq_print!(m, "wormhole-resumes: {}\n", counts.resumes);
         seq_print!(m, "wormhole-refusals: {}\n", counts.refusals);
@@ -128,6 +129,7 @@ pub(crate) fn populate<'data>(pairing: &'data Arc<Pairing>, dir: &ScopedDir<'dat
     file!(c"server_pid", server.pid);
     file!(c"server_exits", server.exits.all);
     file!(c"server_interrupt_exits", server.exits.interrupts);
+    file!(c"calls", counts.calls);
     file!(c"stops", counts.stops);
     file!(c"resumes", counts.resumes);
     file!(c"refusals", counts.refusals);

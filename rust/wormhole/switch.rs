@@ -41,8 +41,11 @@ use kernel::{
 const SLOT_CLIENT: usize = gate::VIEW_CLIENT as usize;
 const SLOT_GATE: usize = gate::VIEW_GATE as usize;
 const SLOT_SERVER: usize = gate::VIEW_SERVER as usize;
-/// Index of the word of the slot page that the gate keeps RSP in.
+/// Indices of the words of the slot page.
 const SLOT_RSP: usize = gate::SLOT_RSP as usize / 8;
+const SLOT_FS_BASE: usize = gate::SLOT_FS_BASE as usize / 8;
+const SLOT_GS_BASE: usize = gate::SLOT_GS_BASE as usize / 8;
+const SLOT_CALLS: usize = gate::SLOT_CALLS as usize / 8;
 
 /// Bytes of a VMCALL instruction.
 const VMCALL_LENGTH: u64 = 3;
@@ -53,6 +56,9 @@ const fn gate_address(offset: u64) -> u64 {
 
 /// RFLAGS of a process that was put at its pad: IF, and bit 1, which is always set.
 const RFLAGS_AT_PAD: u64 = 1 << 9 | 1 << 1;
+
+/// The status flags of RFLAGS: CF, PF, AF, ZF, SF and OF.
+const RFLAGS_STATUS: u64 = 0x8d5;
 
 /// A call that is stopped: the carrier's registers.
 pub(crate) struct Saved {
@@ -101,6 +107,8 @@ pub(crate) struct SessionCalls {
     pub(crate) carriers: KVec<Option<CarrierCalls>>,
     /// No new calls: it is being closed, or the client unbound.
     pub(crate) closing: bool,
+    /// The server VM was reset: its memory is somebody else's, and no call can go home.
+    pub(crate) server_gone: bool,
 }
 
 impl SessionCalls {
@@ -205,6 +213,28 @@ impl Pending {
     }
 }
 
+/// What the gate keeps of a client over a call, besides its result.
+struct Kept {
+    rsp: u64,
+    fs_base: u64,
+    gs_base: u64,
+}
+
+impl Kept {
+    fn read(vcpu: &Vcpu<'_>) -> Self {
+        Self {
+            rsp: vcpu.rsp(),
+            fs_base: vcpu.fs_base(),
+            gs_base: vcpu.gs_base(),
+        }
+    }
+
+    fn write(&self, vcpu: &Vcpu<'_>) {
+        vcpu.set_rsp(self.rsp);
+        vcpu.set_bases(self.fs_base, self.gs_base);
+    }
+}
+
 /// One vCPU of the client VM.
 pub(crate) struct VcpuCalls {
     /// Its gate view.
@@ -255,11 +285,32 @@ impl VcpuCalls {
         self.list.store(slot, value);
     }
 
-    /// Takes the client's RSP, which is to be seen once.
-    fn take_rsp(&self) -> u64 {
-        let rsp = self.slot.load(SLOT_RSP);
-        self.slot.store(SLOT_RSP, 0);
-        rsp
+    /// What the gate does on the way in.
+    fn keep(&self, kept: &Kept) {
+        self.slot.store(SLOT_RSP, kept.rsp & !1);
+        self.slot
+            .store(SLOT_FS_BASE, gate::base_to_slot(kept.fs_base));
+        self.slot
+            .store(SLOT_GS_BASE, gate::base_to_slot(kept.gs_base));
+    }
+
+    /// Takes what the gate has kept, which is to be seen once. The client can have written it.
+    fn take_kept(&self) -> Kept {
+        let take = |word| {
+            let value = self.slot.load(word);
+            self.slot.store(word, 0);
+            value
+        };
+        Kept {
+            rsp: take(SLOT_RSP),
+            fs_base: gate::base_from_slot(take(SLOT_FS_BASE)),
+            gs_base: gate::base_from_slot(take(SLOT_GS_BASE)),
+        }
+    }
+
+    /// Calls that the gate has counted, or the client has it count.
+    fn calls(&self) -> u64 {
+        self.slot.load(SLOT_CALLS) / u64::from(gate::CALL)
     }
 }
 
@@ -313,6 +364,8 @@ impl Calls {
 /// What has happened in a pairing, as it is told.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
+    /// Calls that came back with a result.
+    pub(crate) calls: u64,
     /// Calls that an interrupt has stopped.
     pub(crate) stops: u64,
     /// Calls that went on after that.
@@ -327,6 +380,8 @@ pub(crate) struct Counts {
 
 /// The same, as it is counted.
 struct Counters {
+    /// Calls whose result the host has delivered; the others are counted by the gate.
+    delivered: Atomic<u64>,
     stops: Atomic<u64>,
     resumes: Atomic<u64>,
     refusals: Atomic<u64>,
@@ -336,6 +391,7 @@ struct Counters {
 impl Counters {
     fn new() -> Self {
         Self {
+            delivered: Atomic::new(0),
             stops: Atomic::new(0),
             resumes: Atomic::new(0),
             refusals: Atomic::new(0),
@@ -435,7 +491,11 @@ impl Switch {
     }
 
     pub(crate) fn counts(&self) -> Counts {
+        let delivered = self.counters.delivered.load(Relaxed);
+        let by_gate = |calls: u64, vcpu: &VcpuCalls| calls.wrapping_add(vcpu.calls());
+        let calls = self.calls.lock().vcpus.iter().fold(delivered, by_gate);
         let mut counts = Counts {
+            calls,
             stops: self.counters.stops.load(Relaxed),
             resumes: self.counters.resumes.load(Relaxed),
             refusals: self.counters.refusals.load(Relaxed),
@@ -455,12 +515,13 @@ impl Switch {
         let mut any = false;
         for session in calls.sessions.iter_mut() {
             let concerned = match role {
-                Role::Client => session.cr3.is_some(),
-                Role::Server => !session.carriers.is_empty(),
+                Role::Client => session.cr3.is_some() && !session.closing,
+                Role::Server => !session.carriers.is_empty() && !session.server_gone,
             };
-            if concerned && !session.closing {
+            if concerned {
                 // What is in a view now leaves it when `after_reset` runs.
                 session.closing = true;
+                session.server_gone |= role == Role::Server;
                 any = true;
             }
         }
@@ -573,8 +634,7 @@ impl Switch {
         let Some(state) = calls.vcpus.get_mut(index) else {
             return;
         };
-        // The gate clears bit 0 too.
-        state.slot.store(SLOT_RSP, vcpu.rsp() & !1);
+        state.keep(&Kept::read(vcpu));
         vcpu.set_gprs(&carrier.saved.gprs);
         vcpu.set_rsp(carrier.saved.gprs[Gpr::Rsp as usize]);
         vcpu.set_rip(carrier.saved.rip);
@@ -656,14 +716,14 @@ impl Switch {
                     Answer::Done
                 } else if !bound {
                     // Its session has ended, or it is another process than the one that was bound.
-                    put_at_pad(vcpu, vcpu.rsp(), Pad::Error(ENOENT));
+                    put_at_pad(vcpu, Pad::Error(ENOENT));
                     Answer::Done
                 } else if gate_is_safe(vcpu) {
                     state.allowed = Allowed::Gate;
                     state.user = Segments::read(vcpu.vmcs());
                     Answer::Assign
                 } else {
-                    put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EOPNOTSUPP));
+                    put_at_pad(vcpu, Pad::Error(EOPNOTSUPP));
                     Answer::Done
                 });
             }
@@ -685,11 +745,13 @@ impl Switch {
     /// An exit in the gate view: the client is put before the call, or behind it.
     fn left_gate(&self, vcpu: &Vcpu<'_>, state: &mut VcpuCalls, cause: Cause) {
         let offset = vcpu.rip().wrapping_sub(gate_address(0));
-        let rsp = state.take_rsp();
+        let kept = state.take_kept();
         let refuse = |vcpu: &Vcpu<'_>| {
-            put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EFAULT));
+            put_at_pad(vcpu, Pad::Error(EFAULT));
             self.count_refusal(vcpu);
         };
+        // A client that has jumped to a SCASB there is not to see what of the list it has compared.
+        vcpu.set_rflags(vcpu.rflags() & !RFLAGS_STATUS);
         // What a process chooses as it likes; but where it is put is 64-bit code (VM entry fails
         // else: Intel SDM vol. 3, 28.3.1.4).
         let strayed = !vcpu.in_64_bit_code();
@@ -698,11 +760,14 @@ impl Switch {
         }
         match (gate::part(offset), cause) {
             _ if strayed => refuse(vcpu),
-            (gate::Part::AfterServer, Cause::Host | Cause::ClientEvent) => {
+            (gate::Part::AfterServer { counted }, Cause::Host | Cause::ClientEvent) => {
+                kept.write(vcpu);
                 vcpu.set_rip(gate_address(gate::HOME));
-                vcpu.set_rsp(rsp);
                 vcpu.set_gpr(Gpr::Rax, 0);
                 vcpu.set_gpr(Gpr::Rcx, 0);
+                if !counted {
+                    Counters::add(&self.counters.delivered);
+                }
             }
             (gate::Part::BeforeServer, Cause::Host | Cause::ClientEvent) => {
                 vcpu.set_rip(gate_address(gate::ENTER));
@@ -714,12 +779,18 @@ impl Switch {
                     state.user = Segments::read(vcpu.vmcs());
                     Answer::Assign
                 } else {
-                    put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EPERM));
+                    put_at_pad(vcpu, Pad::Error(EPERM));
                     Answer::Done
                 });
                 return;
             }
-            _ => refuse(vcpu),
+            (part, Cause::Guest(_)) => {
+                if part != gate::Part::BeforeServer {
+                    // A server that has set TF gets no further, with its own RSP and bases.
+                    kept.write(vcpu);
+                }
+                refuse(vcpu);
+            }
         }
         if cause != Cause::Host {
             state.answer = Some(Answer::Done);
@@ -733,7 +804,7 @@ impl Switch {
         let Some(state) = calls.vcpus.get_mut(index) else {
             return;
         };
-        let rsp = state.take_rsp();
+        let kept = state.take_kept();
         let answered = cause != Cause::Host;
         let (rip, cpl) = (vcpu.rip(), vcpu.cpl());
         let user = state.user;
@@ -748,7 +819,7 @@ impl Switch {
                 // Another process of the client's came through the gate: nothing of the view is
                 // mapped for it. It gets a carrier of its own.
                 vcpu.set_rip(gate_address(gate::ENTER));
-                vcpu.set_rsp(rsp);
+                kept.write(vcpu);
                 if answered {
                     state.answer = Some(match cause {
                         Cause::Guest(_) => Answer::Assign,
@@ -763,7 +834,8 @@ impl Switch {
                 // SAFETY: Interrupts are off, and the CPU's vector registers are the guest's.
                 unsafe { xsave::scrub(vcpu.xcr0()) };
                 user.write(vcpu);
-                put_at_pad(vcpu, rsp, Pad::Error(EPERM));
+                kept.write(vcpu);
+                put_at_pad(vcpu, Pad::Error(EPERM));
                 self.count_refusal(vcpu);
                 if answered {
                     state.answer = Some(Answer::Done);
@@ -797,7 +869,8 @@ impl Switch {
             Cause::Guest(_) => Pad::Hopped(token),
             _ => Pad::Interrupted(token),
         };
-        put_at_pad(vcpu, rsp, pad);
+        kept.write(vcpu);
+        put_at_pad(vcpu, pad);
         let Some(state) = calls.vcpus.get_mut(index) else {
             return;
         };
@@ -896,7 +969,7 @@ impl Switch {
         let found = self.try_assign(vcpu, true);
         self.add_recalls(-1);
         if !found {
-            put_at_pad(vcpu, vcpu.rsp(), Pad::Error(EAGAIN));
+            put_at_pad(vcpu, Pad::Error(EAGAIN));
         }
     }
 
@@ -911,7 +984,7 @@ impl Switch {
         let mut calls = self.calls.lock();
         let calls = &mut *calls;
         let Some(number) = calls.session_of(vcpu.cr3()) else {
-            put_at_pad(vcpu, vcpu.rsp(), Pad::Error(ENOENT));
+            put_at_pad(vcpu, Pad::Error(ENOENT));
             return true;
         };
         let previous = calls
@@ -951,7 +1024,7 @@ impl Switch {
         number: usize,
         cause: u32,
     ) {
-        if !session.carriers().hop(number) {
+        if !session.carriers().hop(number) || session.server_gone {
             return;
         }
         let Some(carrier) = session.carrier(number) else {
@@ -982,7 +1055,8 @@ impl Switch {
             Resume::Wait => Some(Err(EAGAIN)),
             Resume::Result(result) => {
                 let _ = session.carriers().resume(token, vcpu.index());
-                put_at_pad(vcpu, vcpu.rsp(), Pad::Result(result));
+                put_at_pad(vcpu, Pad::Result(result));
+                Counters::add(&self.counters.delivered);
                 None
             }
             Resume::GoOn(number) => {
@@ -1017,8 +1091,9 @@ enum Pad {
     Result(u64),
 }
 
-/// Puts the client at its pad, with nothing of the server's in its registers.
-fn put_at_pad(vcpu: &Vcpu<'_>, rsp: u64, pad: Pad) {
+/// Puts the client at its pad, with nothing of the server's in its registers. RSP, FS base and GS
+/// base are the client's already.
+fn put_at_pad(vcpu: &Vcpu<'_>, pad: Pad) {
     let (status, value) = match pad {
         Pad::Interrupted(token) => (uapi::WORMHOLE_PAD_INTERRUPTED, token.0),
         Pad::Hopped(token) => (uapi::WORMHOLE_PAD_HOPPED, token.0),
@@ -1031,10 +1106,8 @@ fn put_at_pad(vcpu: &Vcpu<'_>, rsp: u64, pad: Pad) {
     vcpu.set_gprs(&[0; 16]);
     vcpu.set_gpr(Gpr::Rax, status.into());
     vcpu.set_gpr(Gpr::Rdi, value);
-    vcpu.set_rsp(rsp);
     vcpu.set_rip(gate_address(gate::PAD));
     vcpu.set_rflags(RFLAGS_AT_PAD);
-    vcpu.set_bases(0, 0);
 }
 
 /// How code of the server's got to CPL 0 in its view, where there is nothing to execute.

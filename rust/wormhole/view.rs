@@ -605,7 +605,7 @@ mod tests {
     }
 
     /// The pages of E, with what the worst client can have written there: the EPTPs are not its
-    /// own, and the slot is RSP without bit 0.
+    /// own, and the words of the slot's upper half are without bit 0.
     fn gate_pages(store: &mut Store) -> GatePages {
         let gate = store.allocate().unwrap();
         let list = store.allocate().unwrap();
@@ -616,7 +616,9 @@ mod tests {
         for (index, number) in [0xabcdef, 0x12345, 0x54321].into_iter().enumerate() {
             store.write(list, index, page(number).address() | 0x81e);
         }
-        store.write(slot, 0x808 / 8, !1);
+        for index in 256..512 {
+            store.write(slot, index, !1);
+        }
         GatePages { gate, list, slot }
     }
 

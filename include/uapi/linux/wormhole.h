@@ -98,6 +98,8 @@ struct wormhole_pair {
  *				VM exits of all vCPUs since the VM was created
  *	client-interrupt-exits, server-interrupt-exits
  *				those of them that an interrupt of the host caused
+ *	calls			exitless calls that came back with a result, as far as the
+ *				client VM is to be believed: it can make any number of it
  *	stops, resumes		exitless calls that an interrupt stopped, and that went on
  *	hops-CAUSE		calls that hopped home to the server VM, by cause:
  *				exception, system-call, memory, instruction, client

@@ -116,18 +116,19 @@ struct wormhole_carrier {
  *
  * ENTER:	xor eax, eax; mov ecx, 1; vmfunc. Arguments in RDI, RSI, RDX,
  *		R10, R8, R9. No other register survives.
- * HOME:	where a call returns to, its result in RDI, RSP as at ENTER. All
- *		other registers are the server's leavings, FS and GS base too.
- * PAD:		where the host puts a client whose call it stopped, RSP as at
- *		ENTER, all other registers zero but RAX and RDI (see below).
+ * HOME:	where a call returns to, its result in RDI. RSP, FS base and GS base
+ *		are as at ENTER, all other registers the server's leavings.
+ * PAD:		where the host puts a client whose call it stopped. RSP, FS base and
+ *		GS base are as at ENTER or at RESUME, all other registers zero but
+ *		RAX and RDI (see below).
  *
  * All other bytes of the client's page must be INT3: where the server's half of
  * the gate leaves for the client at a place of its own, that is a trap.
  */
 #define WORMHOLE_GATE_REGION		0x6f5a40000000ULL	/* 1 GiB, all of it reserved */
 #define WORMHOLE_GATE_ADDRESS		0x6f5a52345000ULL
-#define WORMHOLE_GATE_ENTER		0x1f6
-#define WORMHOLE_GATE_HOME		0x317
+#define WORMHOLE_GATE_ENTER		0x1d0
+#define WORMHOLE_GATE_HOME		0x33d
 #define WORMHOLE_GATE_PAD		0x380
 
 /* RAX at PAD */

@@ -31,8 +31,12 @@ impl SymbolResolver for Names {
         _: u32,
     ) -> Option<SymbolResult<'_>> {
         let carrier = |field| gate::CARRIER + field;
+        let slot = |field| gate::SLOT + field;
         let name = match address.checked_sub(gate::REGION)? {
-            offset if offset == gate::SLOT + gate::SLOT_RSP => "slot.rsp",
+            offset if offset == slot(gate::SLOT_RSP) => "slot.rsp",
+            offset if offset == slot(gate::SLOT_FS_BASE) => "slot.fs_base",
+            offset if offset == slot(gate::SLOT_GS_BASE) => "slot.gs_base",
+            offset if offset == slot(gate::SLOT_CALLS) => "slot.calls",
             offset if offset == gate::LIST + 8 * u64::from(gate::VIEW_SERVER) => "list.server",
             offset if offset == carrier(gate::CARRIER_STACK) => "carrier.stack",
             offset if offset == carrier(gate::CARRIER_FS_BASE) => "carrier.fs_base",

@@ -5,18 +5,25 @@
 use crate::gate::{self, gate_image};
 use crate::listing::{decode, Image, ADDRESS};
 use crate::registers::Registers;
-use iced_x86::{FlowControl, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess, Register};
+use iced_x86::{
+    FlowControl, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess, Register,
+};
+use std::collections::BTreeSet;
 
-const SAVED_RSP: u64 = gate::REGION + gate::SLOT + gate::SLOT_RSP;
+const SLOT: u64 = gate::REGION + gate::SLOT;
+const SAVED_RSP: u64 = SLOT + gate::SLOT_RSP;
+const SAVED_FS_BASE: u64 = SLOT + gate::SLOT_FS_BASE;
+const SAVED_GS_BASE: u64 = SLOT + gate::SLOT_GS_BASE;
+const CALLS: u64 = SLOT + gate::SLOT_CALLS;
 const LIST_SERVER: u64 = gate::REGION + gate::LIST + 8 * gate::VIEW_SERVER as u64;
 
-/// What stands in for the two words of memory that the gate has in its view, and the registers.
+/// What stands in for the words of memory that the gate has in its view, and the registers.
 #[derive(Clone)]
 struct State {
     /// The server view's entry in the EPTP list is valid.
     open: bool,
-    /// The saved RSP may have bit 0 set.
-    present: bool,
+    /// The words of the slot that may have bit 0 set.
+    present: BTreeSet<u64>,
     registers: Registers,
 }
 
@@ -24,7 +31,7 @@ impl State {
     fn of_client() -> Self {
         Self {
             open: false,
-            present: false,
+            present: BTreeSet::new(),
             registers: Registers::new(),
         }
     }
@@ -38,7 +45,7 @@ impl State {
         registers.set(Register::RCX, Value::Known(gate::VIEW_GATE.into()));
         Self {
             open: true,
-            present: false,
+            present: BTreeSet::new(),
             registers,
         }
     }
@@ -61,8 +68,8 @@ const UNDEFINED: [u8; 4] = [0x06, 0x07, 0xd4, 0xd6];
 const REX2: u8 = 0xd5;
 
 /// The instructions that the page may have, at whatever byte one starts. None of them changes
-/// control flow, segments, control registers or the flags DF, IF, AC and TF.
-const ALLOWED: [Mnemonic; 11] = [
+/// control flow, selectors, control registers or the flags DF, IF, AC and TF.
+const ALLOWED: [Mnemonic; 18] = [
     Mnemonic::Add,
     Mnemonic::And,
     Mnemonic::Btr,
@@ -72,17 +79,50 @@ const ALLOWED: [Mnemonic; 11] = [
     Mnemonic::Lea,
     Mnemonic::Mov,
     Mnemonic::Neg,
+    Mnemonic::Or,
+    Mnemonic::Rdfsbase,
+    Mnemonic::Rdgsbase,
     Mnemonic::Sar,
+    Mnemonic::Shl,
+    Mnemonic::Stc,
     Mnemonic::Sub,
+    Mnemonic::Wrfsbase,
+    Mnemonic::Wrgsbase,
 ];
 
 fn is_undefined(image: &Image, offset: u64) -> bool {
-    match image[offset as usize..] {
+    const REX: std::ops::RangeInclusive<u8> = 0x40..=0x4f;
+
+    let bytes = match &image[offset as usize..] {
+        [rex, rest @ ..] if REX.contains(rex) => rest,
+        bytes => bytes,
+    };
+    let (mode, extension) = (|byte: u8| byte >> 6, |byte: u8| (byte >> 3) & 7);
+    match *bytes {
         // With APX this is a prefix, and undefined before an undefined opcode of map 0.
         [REX2, payload, opcode, ..] => payload & 0x80 == 0 && UNDEFINED.contains(&opcode),
+        // Without F3, RDFSBASE and its like (SDM vol. 2, table A-6).
+        [0x0f, 0xae, byte, ..] => mode(byte) == 3 && extension(byte) < 4,
+        // MOV is /0, XABORT and XBEGIN are F8.
+        [0xc6 | 0xc7, byte, ..] => extension(byte) != 0 && byte != 0xf8,
+        // INC and DEC are /0 and /1.
+        [0xfe, byte, ..] => extension(byte) > 1,
+        // Table A-8.
+        [0xd9, byte, ..] => mode(byte) != 3 && extension(byte) == 1,
         [opcode, ..] => UNDEFINED.contains(&opcode),
         [] => false,
     }
+}
+
+/// Whether an instruction is SCASB, which is in RDFSBASE and its like, and leads to an exception
+/// at once. So what it has read at RDI cannot be seen but in the flags at an interrupt in between,
+/// where the host clears them.
+fn is_scasb_before_a_fault(image: &Image, instruction: &Instruction) -> bool {
+    let next = instruction.next_ip() - ADDRESS;
+    let after = decode(image, next);
+    instruction.mnemonic() == Mnemonic::Scasb
+        && instruction.len() == 1
+        && (after.mnemonic() == Mnemonic::Int3 || after.is_invalid() && is_undefined(image, next))
 }
 
 /// Executes the page from `offset` on.
@@ -108,8 +148,8 @@ fn follow(image: &Image, mut offset: u64, mut state: State) -> Result<End, Strin
         if instruction.mnemonic() == Mnemonic::Vmfunc {
             let rax = state.registers.get32(Register::RAX);
             let rcx = state.registers.get32(Register::RCX);
-            if state.present {
-                return error("RSP is in the slot with bit 0");
+            if !state.present.is_empty() {
+                return error("a word of the slot has bit 0");
             }
             if !state.open {
                 // It may have led to E itself: whatever follows is another start.
@@ -125,6 +165,9 @@ fn follow(image: &Image, mut offset: u64, mut state: State) -> Result<End, Strin
             };
         }
 
+        if is_scasb_before_a_fault(image, &instruction) {
+            return Ok(End::Fault);
+        }
         if instruction.flow_control() != FlowControl::Next {
             return error("changes control flow");
         }
@@ -170,11 +213,20 @@ fn follow(image: &Image, mut offset: u64, mut state: State) -> Result<End, Strin
                 u32::from(instruction.immediate8()) % bits
             };
             match (used.access(), instruction.mnemonic(), address) {
-                (OpAccess::Read, Mnemonic::Mov, SAVED_RSP) => {}
-                (OpAccess::Write, Mnemonic::Mov, SAVED_RSP) => state.present = true,
-                (OpAccess::ReadWrite, Mnemonic::Btr, SAVED_RSP) if bit() == 0 => {
-                    state.present = false;
+                (OpAccess::Read, Mnemonic::Mov, SAVED_RSP | SAVED_FS_BASE | SAVED_GS_BASE) => {}
+                (OpAccess::Write, Mnemonic::Mov, SAVED_RSP | SAVED_FS_BASE | SAVED_GS_BASE) => {
+                    state.present.insert(address);
                 }
+                (OpAccess::ReadWrite, Mnemonic::Btr, SAVED_RSP) if bit() == 0 => {
+                    state.present.remove(&address);
+                }
+                (OpAccess::ReadWrite, Mnemonic::Shl, SAVED_FS_BASE | SAVED_GS_BASE)
+                    if instruction.immediate8() == 1 =>
+                {
+                    state.present.remove(&address);
+                }
+                (OpAccess::ReadWrite, Mnemonic::Add, CALLS)
+                    if instruction.immediate(1) % 2 == 0 => {}
                 (OpAccess::ReadWrite, Mnemonic::Btr, LIST_SERVER) if bit() == gate::INVALID_BIT => {
                     state.open = true;
                 }
@@ -248,7 +300,10 @@ fn starts_that_reach_the_server() {
 
     assert_eq!(
         starts(|end| end == End::Server),
-        [0x200, 0x201, 0x202, 0x207, 0x208, 0x20a, 0x20f, 0x210, 0x211]
+        [
+            0x1da, 0x1db, 0x1dc, 0x1e1, 0x1e2, 0x1e4, 0x1e9, 0x1ea, 0x1ef, 0x1f0, 0x1f1, 0x1f6,
+            0x1f7, 0x1f8, 0x1fd, 0x202, 0x203, 0x204, 0x209, 0x20a, 0x20b, 0x210, 0x211
+        ]
     );
     assert_eq!(
         starts(|end| end == End::NotServer(gate::E_VMFUNC_SERVER)),
@@ -256,7 +311,11 @@ fn starts_that_reach_the_server() {
     );
     assert_eq!(
         starts(|end| end == End::NotServer(gate::E_VMFUNC_HOME)),
-        [0x300, 0x301, 0x303, 0x308, 0x309, 0x30a, 0x30b, 0x310, 0x311, 0x312, 0x313, 0x314]
+        [
+            0x300, 0x301, 0x303, 0x308, 0x309, 0x30a, 0x30b, 0x310, 0x311, 0x312, 0x317, 0x318,
+            0x31a, 0x31f, 0x320, 0x321, 0x326, 0x327, 0x328, 0x329, 0x32e, 0x32f, 0x330, 0x335,
+            0x336, 0x337, 0x338, 0x339, 0x33a
+        ]
     );
 }
 
@@ -277,11 +336,20 @@ fn memory_that_any_byte_leads_to() {
     assert_eq!(
         found,
         [
-            (0x200, Mnemonic::Mov),
-            (0x201, Mnemonic::Mov), // ESP: only this VM's own, and the btr follows
-            (0x207, Mnemonic::Btr),
-            (0x208, Mnemonic::Btr),
-            (0x20f, Mnemonic::Btr), // 0x210 with a REX prefix that is ignored
+            (0x1da, Mnemonic::Mov),
+            (0x1db, Mnemonic::Mov), // ESP: only this VM's own, and the btr follows
+            (0x1e1, Mnemonic::Btr),
+            (0x1e2, Mnemonic::Btr),
+            (0x1ed, Mnemonic::Scasb),
+            (0x1ef, Mnemonic::Mov),
+            (0x1f0, Mnemonic::Mov), // ESI, and the shl follows
+            (0x1f6, Mnemonic::Shl),
+            (0x1f7, Mnemonic::Shl),
+            (0x200, Mnemonic::Scasb),
+            (0x202, Mnemonic::Mov),
+            (0x203, Mnemonic::Mov), // ESP, and the shl follows
+            (0x209, Mnemonic::Shl),
+            (0x20a, Mnemonic::Shl),
             (0x210, Mnemonic::Btr),
             (0x211, Mnemonic::Btr),
             (0x300, Mnemonic::Bts),
@@ -289,6 +357,14 @@ fn memory_that_any_byte_leads_to() {
             (0x308, Mnemonic::Mov), // 0x309 with a REX prefix that is ignored
             (0x309, Mnemonic::Mov),
             (0x30a, Mnemonic::Mov), // to ESP
+            (0x310, Mnemonic::Mov),
+            (0x311, Mnemonic::Mov), // to ESI
+            (0x31d, Mnemonic::Scasb),
+            (0x31f, Mnemonic::Mov),
+            (0x320, Mnemonic::Mov), // to ECX
+            (0x32c, Mnemonic::Scasb),
+            (0x32e, Mnemonic::Add),
+            (0x32f, Mnemonic::Add),
         ]
     );
 }
@@ -394,35 +470,49 @@ mod a_wrong_gate_is_found {
 
     #[test]
     fn way_home_leads_elsewhere() {
-        refused(&with(0x312, &[1]), "to view Some(1)");
+        refused(&with(0x338, &[1]), "to view Some(1)");
     }
 
     #[test]
     fn slot_keeps_bit_0() {
-        refused(&with(0x207, &[0xf8; 9]), "RSP is in the slot with bit 0");
+        for (offset, length) in [(0x1e1, 9), (0x1f6, 7), (0x209, 7)] {
+            let clc = &[0xf8; 9][..length];
+            refused(&with(offset, clc), "a word of the slot has bit 0");
+        }
+        refused(&with(0x335, &[0x41]), "Add at 0x32e: memory: ReadWrite");
+    }
+
+    /// Which could be odd then.
+    #[test]
+    fn base_is_stored_over_the_count() {
+        let mut image = gate_image();
+        let difference = (gate::SLOT_CALLS - gate::SLOT_GS_BASE) as u8;
+        image[0x205] += difference;
+        refused(&image, "Mov at 0x202: memory: Write");
     }
 
     #[test]
     fn way_out_by_other_means() {
         for (bytes, what) in [
-            (&[0xc3][..], "changes control flow"),             // ret
-            (&[0xff, 0xe0], "changes control flow"),           // jmp rax
-            (&[0x0f, 0x05], "changes control flow"),           // syscall
-            (&[0xeb, 0x10], "changes control flow"),           // jmp
-            (&[0xcd, 0x80], "changes control flow"),           // int
-            (&[0x50], "not an allowed"),                       // push rax
-            (&[0xfd], "not an allowed"),                       // std
-            (&[0xfa], "not an allowed"),                       // cli
-            (&[0xaa], "not an allowed"),                       // stosb
-            (&[0x0f, 0x22, 0xd8], "privileged"),               // mov cr3, rax
-            (&[0x0f, 0x23, 0xf8], "privileged"),               // mov dr7, rax
-            (&[0x8e, 0xd8], "writes another kind"),            // mov ds, eax
-            (&[0x0f, 0x01, 0x18], "not an allowed"),           // lidt [rax]
-            (&[0x0f, 0xae, 0x20], "not an allowed"),           // xsave [rax]
-            (&[0xf3, 0x48, 0x0f, 0xae, 0xd0], "not an allow"), // wrfsbase rax
-            (&[0xf4], "not an allowed"),                       // hlt
-            (&[0x8b, 0x01], "from a register"),                // mov eax, [rcx]
-            (&[0x62, 0xcc], "not known to be undefined"),      // EVEX
+            (&[0xc3][..], "changes control flow"),               // ret
+            (&[0xff, 0xe0], "changes control flow"),             // jmp rax
+            (&[0x0f, 0x05], "changes control flow"),             // syscall
+            (&[0xeb, 0x10], "changes control flow"),             // jmp
+            (&[0xcd, 0x80], "changes control flow"),             // int
+            (&[0x50], "not an allowed"),                         // push rax
+            (&[0xfd], "not an allowed"),                         // std
+            (&[0xfa], "not an allowed"),                         // cli
+            (&[0xaa], "not an allowed"),                         // stosb
+            (&[0x0f, 0x22, 0xd8], "privileged"),                 // mov cr3, rax
+            (&[0x0f, 0x23, 0xf8], "privileged"),                 // mov dr7, rax
+            (&[0x8e, 0xd8], "writes another kind"),              // mov ds, eax
+            (&[0x0f, 0x01, 0x18], "not an allowed"),             // lidt [rax]
+            (&[0x0f, 0xae, 0x20], "not an allowed"),             // xsave [rax]
+            (&[0xf3, 0x48, 0x0f, 0xae, 0xd0], "Scasb at 0x803"), // wrfsbase rax
+            (&[0x0f, 0x01, 0xf8], "not an allowed"),             // swapgs
+            (&[0xf4], "not an allowed"),                         // hlt
+            (&[0x8b, 0x01], "from a register"),                  // mov eax, [rcx]
+            (&[0x62, 0xcc], "not known to be undefined"),        // EVEX
         ] {
             refused(&with(0x800, bytes), what);
         }
@@ -437,10 +527,13 @@ mod a_wrong_gate_is_found {
             "from a register",
         );
         // xor eax, eax; xor ecx, ecx: c0 31 c9 is a shift of [rcx].
-        refused(&with(0x310, &[0x31, 0xc0, 0x31, 0xc9]), "Sal at 0x311");
-        // btr of bit 0, not 64: 00 48 0f is add [rax + 15], cl.
-        refused(&with(0x20f, &[0]), "Add at 0x20f");
+        refused(&with(0x336, &[0x31, 0xc0, 0x31, 0xc9]), "Sal at 0x337");
+        // rdfsbase rax, and the store of it: c0 48 89 05 is a rotation of [rax - 0x77].
+        let through_rax = [0xf3, 0x48, 0x0f, 0xae, 0xc0, 0x48, 0x89, 0x05];
+        refused(&with(0x1ea, &through_rax), "Scasb at 0x1ed");
+        // add of 2: 02 8d is add cl, [rbp + ...].
+        refused(&with(0x335, &[2]), "Add at 0x335: memory");
         // btr of bit 11: 0b 31 is or esi, [rcx].
-        refused(&with(0x218, &[11]), "Or at 0x218");
+        refused(&with(0x218, &[11]), "Or at 0x218: memory");
     }
 }

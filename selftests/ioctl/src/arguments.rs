@@ -453,6 +453,7 @@ fn good_pairing() {
     let info = fdinfo(&pairing);
     let keys = [
         "age-seconds",
+        "calls",
         "client-exits",
         "client-interrupt-exits",
         "client-pid",

@@ -172,7 +172,7 @@ fn leads_to_the_server(offset: u64) -> bool {
 }
 
 /// Where ENTER's VMFUNC ends.
-const ENTRY: u64 = 0x200;
+const ENTRY: u64 = 0x1da;
 
 /// The attempts of the two tests below do what they mean to: at its one right offset it is a call.
 fn gate_offset_of_enter() {

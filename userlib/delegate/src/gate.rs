@@ -110,11 +110,11 @@ mod tests {
         let vmfunc = decode(&page, ENTER + 7);
         assert_eq!(vmfunc.code(), Code::Vmfunc);
         // Where the gate view begins.
-        assert_eq!(ENTER + 7 + vmfunc.len(), 0x200);
+        assert_eq!(ENTER + 7 + vmfunc.len(), 0x1da);
         let after_home = check_jump(&page, HOME, HOME_CODE);
         let after_pad = check_jump(&page, PAD, PAD_CODE);
         assert!(all_int3(&page[..ENTER]));
-        assert!(all_int3(&page[0x200..HOME]));
+        assert!(all_int3(&page[0x1da..HOME]));
         assert!(all_int3(&page[after_home..PAD]));
         assert!(all_int3(&page[after_pad..]));
     }
