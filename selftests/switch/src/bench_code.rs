@@ -59,8 +59,8 @@ global_asm!(
     "   bench_time 8",
     "   mov [rbx + 0x10], rbp",
     "   int {done}",
-    // u64 call(u64, u64, u64, u64, u64, u64) of the System V ABI: keeps RBX, RBP, R12 to R15, the control words of x87 and
-    // SSE, and FS and GS base
+    // u64 call(u64, u64, u64, u64, u64, u64) of the System V ABI: keeps RBX, RBP, R12 to R15, and the control words of x87
+    // and SSE
     "bench_call:",
     "   push rbx",
     "   push rbp",
@@ -68,10 +68,6 @@ global_asm!(
     "   push r13",
     "   push r14",
     "   push r15",
-    "   rdfsbase rax",
-    "   push rax",
-    "   rdgsbase rax",
-    "   push rax",
     "   sub rsp, 8",
     "   stmxcsr [rsp]",
     "   fnstcw [rsp + 4]",
@@ -83,10 +79,6 @@ global_asm!(
     "   fldcw [rsp + 4]",
     "   ldmxcsr [rsp]",
     "   add rsp, 8",
-    "   pop rcx",
-    "   wrgsbase rcx",
-    "   pop rcx",
-    "   wrfsbase rcx",
     "   pop r15",
     "   pop r14",
     "   pop r13",

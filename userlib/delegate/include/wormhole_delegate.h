@@ -48,10 +48,7 @@ struct wormhole_caller;
 struct wormhole_caller *wormhole_caller_connect(const char *path);
 /* Memory that is shared with the server, who can change it at any time. */
 void *wormhole_caller_memory(const struct wormhole_caller *caller, size_t *size);
-/*
- * Calls the server's function. Any thread; a signal handler of the thread that
- * uses thread-local variables must not run meanwhile.
- */
+/* Calls the server's function. Any thread. */
 int wormhole_caller_call(const struct wormhole_caller *caller, const uint64_t arguments[6],
 			 uint64_t *result);
 /* "vmfunc" or "ring" */

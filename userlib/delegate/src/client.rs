@@ -188,8 +188,7 @@ impl Client {
     ///
     /// # Safety
     /// The server decides what comes back, and what state this thread's registers are in on the
-    /// way, which the stub repairs. The server is not able to touch this process's memory. No
-    /// signal handler of this thread that uses thread-local variables may run during the call.
+    /// way, which the stub repairs. The server is not able to touch this process's memory.
     pub unsafe fn call(
         &self,
         a: u64,

@@ -17,9 +17,9 @@
 //!
 //! # Signals in the client
 //!
-//! A signal handler that runs while a call is on its way finds FS and GS base 0
-//! or the server's, that is, no thread-local variables. Threads that call
-//! should have their signals blocked.
+//! A signal can come at any time: its handler finds its own thread, with its
+//! thread-local variables, and the call goes on when it has returned. It must
+//! return: by a longjmp the call would be lost, and its carrier with it.
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("exitless calls are for x86-64 Linux");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The client's way out and back in.
 //!
-//! Across a call RSP is all that survives. So the stub keeps the rest on the stack, and what it
-//! finds at HOME and at PAD restores it, before any compiled code runs.
+//! Across a call RSP, FS base and GS base are all that survives. So the stub keeps the rest on the
+//! stack, and restores it at HOME and at PAD, before any compiled code runs.
 
 use std::arch::global_asm;
 use std::mem::offset_of;
@@ -52,8 +52,8 @@ pub(crate) enum Landed {
     Failed(i32),
 }
 
-// The frame on the stack, from RSP at ENTER: MXCSR, x87 control word, FS base, GS base, Flight,
-// PKRU. It is 56 bytes, so RSP is even, as the gate wants it, and 16-aligned.
+// The frame on the stack, from RSP at ENTER: MXCSR, x87 control word, Flight, PKRU. It is 24 bytes,
+// so RSP is even, as the gate wants it, and 16-aligned.
 global_asm!(
     ".pushsection .text.wormhole_delegate, \"ax\", @progbits",
     ".macro wormhole_delegate_save",
@@ -63,20 +63,16 @@ global_asm!(
     "   push r13",
     "   push r14",
     "   push r15",
-    "   sub rsp, 56",
+    "   sub rsp, 24",
     "   stmxcsr [rsp]",
     "   fnstcw [rsp + 4]",
-    "   rdfsbase rax",
-    "   mov [rsp + 8], rax",
-    "   rdgsbase rax",
-    "   mov [rsp + 16], rax",
-    "   mov [rsp + 24], rdi",
-    "   mov qword ptr [rsp + 32], 0",
+    "   mov [rsp + 8], rdi",
+    "   mov qword ptr [rsp + 16], 0",
     "   cmp qword ptr [rdi + {has_pkru}], 0",
     "   je 77f",
     "   xor ecx, ecx",
     "   rdpkru",
-    "   mov [rsp + 32], rax",
+    "   mov [rsp + 16], rax",
     "77:",
     ".endm",
     ".p2align 4",
@@ -117,7 +113,7 @@ global_asm!(
     "wormhole_delegate_home:",
     "   push 2", // DF, AC, TF, NT clear
     "   popfq",
-    "   mov rbx, [rsp + 24]",
+    "   mov rbx, [rsp + 8]",
     "   mov qword ptr [rbx + {kind}], {home}",
     "   mov [rbx + {value}], rdi",
     "   jmp 2f",
@@ -134,7 +130,7 @@ global_asm!(
     ".hidden wormhole_delegate_pad",
     ".globl wormhole_delegate_pad",
     "wormhole_delegate_pad:",
-    "   mov rbx, [rsp + 24]",
+    "   mov rbx, [rsp + 8]",
     "   cmp rax, {interrupted}",
     "   jne 3f",
     "   mov eax, {resume_call}",
@@ -147,27 +143,23 @@ global_asm!(
     ".hidden wormhole_delegate_refused",
     ".globl wormhole_delegate_refused",
     "wormhole_delegate_refused:",
-    "   mov rbx, [rsp + 24]",
+    "   mov rbx, [rsp + 8]",
     "   mov [rbx + {token}], rdi",
     "   mov qword ptr [rbx + {kind}], {refused}",
     "   mov [rbx + {value}], rax",
     "   jmp 2f",
     "3: mov [rbx + {kind}], rax",
     "   mov [rbx + {value}], rdi",
-    "2: mov rax, [rsp + 8]",
-    "   wrfsbase rax",
-    "   mov rax, [rsp + 16]",
-    "   wrgsbase rax",
-    "   fninit",
+    "2: fninit",
     "   fldcw [rsp + 4]",
     "   ldmxcsr [rsp]",
     "   cmp qword ptr [rbx + {has_pkru}], 0",
     "   je 4f",
     "   xor ecx, ecx",
     "   xor edx, edx",
-    "   mov eax, [rsp + 32]",
+    "   mov eax, [rsp + 16]",
     "   wrpkru",
-    "4: add rsp, 56",
+    "4: add rsp, 24",
     "   pop r15",
     "   pop r14",
     "   pop r13",
@@ -284,21 +276,18 @@ mod tests {
 
     use super::*;
 
-    // Stand-ins for the server's side. Each leaves rubbish in all registers but RSP and those that
-    // the ABI gives a meaning.
+    // Stand-ins for the server's side and the gate. Each leaves rubbish in all registers but RSP, FS
+    // base, GS base and those that the ABI gives a meaning.
     global_asm!(
         ".pushsection .text.wormhole_delegate_test, \"ax\", @progbits",
         ".macro wormhole_test_rubbish",
-        "   movabs r11, 0x5a5a5a5a5a5a",
-        "   wrgsbase r11",
-        "   mov r11, 0",
-        "   wrfsbase r11",
         "   mov rbx, -1",
         "   mov rbp, -2",
         "   mov rsi, -3",
         "   mov r8, -4",
         "   mov r9, -5",
         "   mov r10, -6",
+        "   mov r11, -11",
         "   mov r12, -7",
         "   mov r13, -8",
         "   mov r14, -9",
@@ -399,8 +388,6 @@ mod tests {
     #[derive(Debug, Default, PartialEq, Eq)]
     struct Kept {
         registers: [u64; 6],
-        fs: u64,
-        gs: u64,
         mxcsr: u32,
         x87: u16,
         /// Tag word: empty is 0xffff.
@@ -439,17 +426,13 @@ mod tests {
                 "mov [rcx + 24], r13",
                 "mov [rcx + 32], r14",
                 "mov [rcx + 40], r15",
-                "rdfsbase rax",
-                "mov [rcx + 48], rax",
-                "rdgsbase rax",
-                "mov [rcx + 56], rax",
-                "stmxcsr [rcx + 64]",
-                "fnstcw [rcx + 68]",
+                "stmxcsr [rcx + 48]",
+                "fnstcw [rcx + 52]",
                 "mov rdx, [rsp + 24]",
                 "fnstenv [rdx]",
                 "pushfq",
                 "pop rax",
-                "mov [rcx + 72], rax",
+                "mov [rcx + 56], rax",
                 "ldmxcsr [rsp + 8]",
                 "fninit",
                 "add rsp, 16",
@@ -472,8 +455,6 @@ mod tests {
     fn expected() -> Kept {
         Kept {
             registers: [0x11, 0x12, 0x13, 0x14, 0x15, 0x16],
-            fs: crate::cpu::fs_base(),
-            gs: 0,
             mxcsr: 0x3f80,
             x87: 0x077f,
             tags: 0xffff,

@@ -85,7 +85,7 @@ fn server(device: &str, clients: Option<u64>) -> io::Result<()> {
 
 fn client(device: &str, calls: u64) -> io::Result<bool> {
     let caller = Caller::connect(device).map_err(io::Error::other)?;
-    // SAFETY: the server's function checks what it gets, and this program has no signal handlers.
+    // SAFETY: the server's function checks what it gets.
     let call = |what, a, b| unsafe { caller.call([what, a, b, 0, 0, 0]) }.map_err(io::Error::other);
     let (memory, size) = caller
         .memory()
