@@ -6,9 +6,11 @@
 //! Runs the tests with these NAMEs, or all. A NAME that no test has stands for those that have it in theirs. Prints TAP; the exit status says whether all is well.
 //! Both VMs of a test are this program's, and run a few instructions of its own instead of an operating system.
 
+mod bases;
 mod calls;
 mod causes;
 mod concurrent;
+mod counts;
 mod deadline;
 #[path = "../../ioctl/src/device.rs"]
 #[allow(dead_code, reason = "the other test program uses more of it")]
@@ -74,6 +76,8 @@ fn main() -> ExitCode {
         hypercalls::tests(),
         calls::tests(),
         registers::tests(),
+        bases::tests(),
+        counts::tests(),
         events::tests(),
         hops::tests(),
         causes::tests(),
