@@ -12,7 +12,7 @@ enter=selftests/testbed/enter.sh
 selftests/testbed/prepare.sh
 say "programs and libraries"
 "$enter" cargo build --manifest-path userlib/Cargo.toml --release --locked
-for crate in ioctl switch guest; do
+for crate in ioctl switch guest delegate; do
 	"$enter" cargo build --manifest-path selftests/$crate/Cargo.toml --release --locked --quiet
 done
 "$enter" make --no-print-directory -s -C samples all delegate OUT=/wormhole/build/samples DELEGATE=/wormhole/build/target/release
@@ -37,7 +37,7 @@ cp $release/wormhole-server build/stage/server/usr/bin/
 cp $release/delegate-sample build/stage/server/usr/lib/wormhole/
 cp $release/libwormhole_opencl.so $release/delegate-sample build/samples/* build/stage/client/usr/lib/wormhole/
 for guest in server client; do
-	cp "$modules/wormhole_guest.ko" $release/guest-test build/stage/$guest/usr/lib/wormhole/
+	cp "$modules/wormhole_guest.ko" $release/guest-test $release/wormhole-delegate-bench build/stage/$guest/usr/lib/wormhole/
 done
 for flaw in open cpl; do
 	cp "$modules-$flaw/wormhole.ko" build/stage/host/usr/lib/wormhole/wormhole-broken-$flaw.ko

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Times exitless calls on a KVM host, as root, with wormhole.ko loaded:
 //!
-//!     wormhole-switch-bench [--emulated] [--unload] [JSON]
+//!     wormhole-switch-bench [--emulated] [--unload] [--rows ROWS] [JSON]
 //!
 //! Prints a table, and writes it to the file JSON: a list of {name, unit, min, median, max, baseline, ratio, mode}.
+//! ROWS has more rows for both, which another program measured on this host, see `bench_table.rs`.
 //! The unit "tsc" is a tick of the time-stamp counter: a cycle of its frequency on hardware, one instruction on the
 //! emulated host, what the host does included ("mode" says which; --emulated if it cannot tell by itself). --unload:
 //! unloads the module at the end, to time what it costs a VM that is not paired.
@@ -19,6 +20,7 @@ mod device;
 #[allow(dead_code, reason = "the tests use more of it")]
 mod guest_code;
 mod bench_code;
+mod bench_table;
 #[allow(dead_code, reason = "the tests use more of it")]
 mod layout;
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -40,10 +42,10 @@ use std::time::Duration;
 
 use kvm_bindings::kvm_regs;
 use rustix::io::Errno;
-use serde_json::json;
 use wormhole_uapi as uapi;
 
 use bench_code as bench;
+use bench_table::{Baseline, Table};
 use guest_code as code;
 use layout::*;
 use observe::fdinfo;
@@ -57,92 +59,6 @@ const COUNT: u64 = 2_000;
 /// What a delegated call may take, in instructions.
 const TARGET: f64 = 150.0;
 const LIMIT: Duration = Duration::from_secs(120);
-
-struct Row {
-    name: &'static str,
-    unit: &'static str,
-    /// Sorted.
-    values: Vec<f64>,
-    baseline: Option<f64>,
-}
-
-impl Row {
-    fn median(&self) -> f64 {
-        self.values[self.values.len() / 2]
-    }
-
-    fn ratio(&self) -> Option<f64> {
-        self.baseline
-            .filter(|baseline| *baseline != 0.0)
-            .map(|baseline| self.median() / baseline)
-    }
-}
-
-#[derive(Default)]
-struct Table(Vec<Row>);
-
-impl Table {
-    /// Returns the median.
-    fn add(
-        &mut self,
-        name: &'static str,
-        unit: &'static str,
-        mut values: Vec<f64>,
-        baseline: Option<f64>,
-    ) -> f64 {
-        values.sort_by(f64::total_cmp);
-        let row = Row {
-            name,
-            unit,
-            values,
-            baseline,
-        };
-        let median = row.median();
-        self.0.push(row);
-        median
-    }
-
-    fn print(&self, mode: &str) {
-        println!("# {mode}, {ROUNDS} rounds");
-        println!(
-            "{:<44} {:>6} {:>12} {:>12} {:>12} {:>12} {:>8}",
-            "name", "unit", "min", "median", "max", "baseline", "ratio"
-        );
-        let optional = |value: Option<f64>, digits| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-        };
-        for row in &self.0 {
-            println!(
-                "{:<44} {:>6} {:>12.2} {:>12.2} {:>12.2} {:>12} {:>8}",
-                row.name,
-                row.unit,
-                row.values[0],
-                row.median(),
-                row.values[row.values.len() - 1],
-                optional(row.baseline, 2),
-                optional(row.ratio(), 4),
-            );
-        }
-    }
-
-    fn json(&self, mode: &str) -> serde_json::Value {
-        self.0
-            .iter()
-            .map(|row| {
-                json!({
-                    "name": row.name,
-                    "unit": row.unit,
-                    "min": row.values[0],
-                    "median": row.median(),
-                    "max": row.values[row.values.len() - 1],
-                    "baseline": row.baseline,
-                    "ratio": row.ratio(),
-                    "mode": mode,
-                })
-            })
-            .collect()
-    }
-}
 
 fn prepare(guest: &Guest) {
     guest.memory.write(bench::BENCH_CODE, bench::bench());
@@ -217,7 +133,7 @@ fn exits(pair: &Pair) -> u64 {
     pair.client_exits() - pair.client.memory.get(bench::PADS)
 }
 
-fn delegated(table: &mut Table) -> f64 {
+fn delegated(table: &mut Table) -> Baseline {
     let mut pair = ready(code::guest_null());
     // Whatever a first time costs.
     calls(&mut pair, 100, 1);
@@ -232,11 +148,15 @@ fn delegated(table: &mut Table) -> f64 {
     let empty = rounds(|| user(&mut pair.client, bench::bench_empty(), CALLS));
     table.add("empty loop, per turn", "tsc", empty, None);
     let rows = rounds(|| calls(&mut pair, CALLS, 1));
+    let target = Baseline {
+        name: "target".to_owned(),
+        value: TARGET,
+    };
     let call = table.add(
         "delegated null call, user to user",
         "tsc",
         rows,
-        Some(TARGET),
+        Some(&target),
     );
 
     let mut caused = |count| {
@@ -259,7 +179,7 @@ fn delegated(table: &mut Table) -> f64 {
     call
 }
 
-fn hypercalls(table: &mut Table, call: f64) {
+fn hypercalls(table: &mut Table, call: &Baseline) {
     let mut pair = ready(code::guest_null());
     calls(&mut pair, 100, 1);
     let client = &mut pair.client;
@@ -297,7 +217,7 @@ fn hypercalls(table: &mut Table, call: f64) {
 
 /// The server VM's vCPU polls for calls that hop home, on a CPU of its own. If there is but one, it and the client take
 /// turns.
-fn hops(table: &mut Table, call: f64) {
+fn hops(table: &mut Table, call: &Baseline) {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let mut pair = ready(code::guest_syscall_inside());
     for guest in [&pair.client, &pair.server] {
@@ -377,14 +297,19 @@ fn is_emulated() -> bool {
 }
 
 fn main() -> ExitCode {
-    let (mut emulated, mut without, mut path) = (is_emulated(), false, None);
-    for argument in std::env::args().skip(1) {
+    let (mut emulated, mut without) = (is_emulated(), false);
+    let (mut rows, mut path) = (None, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--emulated" => emulated = true,
             "--unload" => without = true,
+            "--rows" if arguments.len() > 0 => rows = arguments.next(),
             _ if path.is_none() && !argument.starts_with('-') => path = Some(argument),
             _ => {
-                eprintln!("usage: wormhole-switch-bench [--emulated] [--unload] [JSON]");
+                eprintln!(
+                    "usage: wormhole-switch-bench [--emulated] [--unload] [--rows ROWS] [JSON]"
+                );
                 return ExitCode::from(2);
             }
         }
@@ -404,8 +329,8 @@ fn main() -> ExitCode {
     let mut other = Guest::new();
     prepare(&other);
     let call = delegated(&mut table);
-    hypercalls(&mut table, call);
-    hops(&mut table, call);
+    hypercalls(&mut table, &call);
+    hops(&mut table, &call);
     let with_pair = {
         let mut pair = ready(code::guest_null());
         calls(&mut pair, 100, 1);
@@ -418,14 +343,21 @@ fn main() -> ExitCode {
 
     let unloaded = (without && unload()).then(|| cpuid_exits(&mut other));
     let unloaded = unloaded.map(|values| table.add("CPUID exit, no module", "tsc", values, None));
-    let no_pair = table.add("CPUID exit, no pair", "tsc", no_pair, unloaded);
+    let no_pair = table.add("CPUID exit, no pair", "tsc", no_pair, unloaded.as_ref());
     table.add(
         "CPUID exit, another pair exists",
         "tsc",
         with_pair,
-        Some(no_pair),
+        Some(&no_pair),
     );
 
+    if let Some(path) = rows {
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        if let Err(error) = text.and_then(|text| table.add_lines(&text)) {
+            eprintln!("{path}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     table.print(mode);
     if let Some(path) = path {
         let text = serde_json::to_string_pretty(&table.json(mode)).expect("JSON") + "\n";
