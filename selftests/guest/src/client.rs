@@ -11,9 +11,9 @@ use libc::{
     PROT_READ, PROT_WRITE,
 };
 use wormhole_uapi::{
-    wormhole_guest_info, WORMHOLE_GUEST_ABI_VERSION, WORMHOLE_GUEST_IOC_CONNECT,
-    WORMHOLE_GUEST_IOC_INFO, WORMHOLE_GUEST_IOC_WAIT, WORMHOLE_GUEST_UNBOUND,
-    WORMHOLE_GUEST_WAIT_PEER_CLOSED, WORMHOLE_ROLE_CLIENT,
+    wormhole_guest_info, WORMHOLE_GUEST_ABI_VERSION, WORMHOLE_GUEST_IOC_AWAIT,
+    WORMHOLE_GUEST_IOC_CONNECT, WORMHOLE_GUEST_IOC_INFO, WORMHOLE_GUEST_IOC_WAIT,
+    WORMHOLE_GUEST_UNBOUND, WORMHOLE_GUEST_WAIT_PEER_CLOSED, WORMHOLE_ROLE_CLIENT,
 };
 
 use crate::device::{Device, Epoll, Errno, Mapping, FOREVER, LONG, MILLISECOND};
@@ -56,6 +56,7 @@ pub fn run() -> bool {
         ),
         Test::new("module_stays_while_in_use", module_stays),
         Test::new("unbind_with_open_files", unbind),
+        Test::new("carriers_of_a_server", carriers),
         Test::new("quit", quit),
     ];
     tap::run(&tests)
@@ -153,6 +154,7 @@ fn bad_addresses() {
         WORMHOLE_GUEST_IOC_INFO,
         WORMHOLE_GUEST_IOC_CONNECT,
         WORMHOLE_GUEST_IOC_WAIT,
+        WORMHOLE_GUEST_IOC_AWAIT,
     ] {
         assert_eq!(device.raw_ioctl(request, None).unwrap_err(), EFAULT);
     }
@@ -191,6 +193,9 @@ fn bad_bind_arguments() {
 
 fn wrong_role() {
     assert_eq!(Device::open().accept(0).unwrap_err(), EOPNOTSUPP);
+    let (device, _map) = connected();
+    assert_eq!(device.await_hop(0, FOREVER).unwrap_err(), EOPNOTSUPP);
+    assert_eq!(device.end().unwrap_err(), EOPNOTSUPP);
 }
 
 fn unbound() {
@@ -594,6 +599,25 @@ fn unbind() {
     assert_eq!(device.info().unwrap_err(), ENODEV);
     drop((device, unbound, map, untouched));
     connect_all();
+}
+
+fn carriers() {
+    let (device, map) = connected();
+    map.word(ANSWER).store(0, SeqCst);
+    tell(&device, &map, Command::Carry, 6);
+    let mut seen = device.event();
+    while map.word(ANSWER).load(SeqCst) != 7 {
+        // Interrupts, which are to wake no carrier but one whose call has hopped.
+        device.notify().expect("NOTIFY");
+        match device.wait(seen, 5 * MILLISECOND) {
+            Err(ETIMEDOUT) => (),
+            wait => {
+                let wait = wait.expect("WAIT");
+                assert_eq!(wait.status, 0, "the server went");
+                seen = wait.event;
+            }
+        }
+    }
 }
 
 fn quit() {

@@ -9,9 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::AtomicU32;
 
 use wormhole_uapi::{
-    wormhole_guest_bind, wormhole_guest_info, wormhole_guest_wait, WORMHOLE_GUEST_IOC_ACCEPT,
-    WORMHOLE_GUEST_IOC_CONNECT, WORMHOLE_GUEST_IOC_INFO, WORMHOLE_GUEST_IOC_NOTIFY,
-    WORMHOLE_GUEST_IOC_WAIT,
+    wormhole_guest_await, wormhole_guest_bind, wormhole_guest_carrier, wormhole_guest_info,
+    wormhole_guest_return, wormhole_guest_serve, wormhole_guest_wait, WORMHOLE_GUEST_IOC_ACCEPT,
+    WORMHOLE_GUEST_IOC_AWAIT, WORMHOLE_GUEST_IOC_CARRIER, WORMHOLE_GUEST_IOC_CONNECT,
+    WORMHOLE_GUEST_IOC_END, WORMHOLE_GUEST_IOC_INFO, WORMHOLE_GUEST_IOC_NOTIFY,
+    WORMHOLE_GUEST_IOC_RETURN, WORMHOLE_GUEST_IOC_SERVE, WORMHOLE_GUEST_IOC_WAIT,
 };
 
 pub const PATH: &str = "/dev/wormhole_guest0";
@@ -123,6 +125,53 @@ impl Device {
         };
         self.ioctl(WORMHOLE_GUEST_IOC_WAIT, &mut wait)
             .map(|()| wait)
+    }
+
+    pub fn serve(&self, entry: u64) -> Result<()> {
+        let mut serve = wormhole_guest_serve {
+            size: size_of::<wormhole_guest_serve>() as u32,
+            entry,
+            ..Default::default()
+        };
+        self.ioctl(WORMHOLE_GUEST_IOC_SERVE, &mut serve)
+    }
+
+    pub fn carrier(&self, index: u32, context: u64) -> Result<()> {
+        let mut carrier = wormhole_guest_carrier {
+            size: size_of::<wormhole_guest_carrier>() as u32,
+            index,
+            context,
+        };
+        self.ioctl(WORMHOLE_GUEST_IOC_CARRIER, &mut carrier)
+    }
+
+    pub fn finish(&self, index: u32, result: u64) -> Result<()> {
+        let mut finish = wormhole_guest_return {
+            size: size_of::<wormhole_guest_return>() as u32,
+            index,
+            result,
+        };
+        self.ioctl(WORMHOLE_GUEST_IOC_RETURN, &mut finish)
+    }
+
+    /// AWAIT; gives the status.
+    pub fn await_hop(&self, index: u32, timeout_ns: i64) -> Result<u32> {
+        let mut request = wormhole_guest_await {
+            index,
+            timeout_ns,
+            ..Default::default()
+        };
+        self.await_with(&mut request).map(|()| request.status)
+    }
+
+    pub fn await_with(&self, request: &mut wormhole_guest_await) -> Result<()> {
+        request.size = size_of::<wormhole_guest_await>() as u32;
+        self.ioctl(WORMHOLE_GUEST_IOC_AWAIT, request)
+    }
+
+    pub fn end(&self) -> Result<()> {
+        // SAFETY: No argument.
+        self.answer(unsafe { libc::ioctl(self.fd(), WORMHOLE_GUEST_IOC_END as _) })
     }
 
     /// The event word now.

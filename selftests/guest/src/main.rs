@@ -5,6 +5,7 @@
 //! `guest-test link-down`, in the client VM while `guest-test serve` runs in the server VM: says "# waiting" once it is
 //! connected; then somebody kills the server VM's QEMU and starts it, with its `guest-test serve`, again.
 
+mod carrier;
 mod client;
 mod device;
 mod link_down;

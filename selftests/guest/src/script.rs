@@ -33,14 +33,18 @@ pub enum Command {
     Fill = 8,
     /// Accept again; answer.
     Resume = 9,
+    /// Serve exitless calls; answer; sleep until the client closes.
+    Carry = 10,
 }
 
 impl Command {
     pub fn from_word(word: u32) -> Option<Self> {
         use Command::*;
-        [Echo, Close, Die, Pause, Rebind, Quit, Later, Fill, Resume]
-            .into_iter()
-            .find(|command| *command as u32 == word)
+        [
+            Echo, Close, Die, Pause, Rebind, Quit, Later, Fill, Resume, Carry,
+        ]
+        .into_iter()
+        .find(|command| *command as u32 == word)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use libc::{EAGAIN, EINTR, EINVAL, ENODEV, ENOTCONN, EOPNOTSUPP, ETIMEDOUT};
 use wormhole_uapi::{WORMHOLE_GUEST_IOC_ACCEPT, WORMHOLE_GUEST_UNBOUND, WORMHOLE_ROLE_SERVER};
 
+use crate::carrier;
 use crate::device::{Device, Mapping, FOREVER, LONG, MILLISECOND};
 use crate::pci;
 use crate::process::{self, Alarm, Child, End};
@@ -78,6 +79,8 @@ fn unbound() {
     let device = Device::open();
     assert_eq!(device.notify().unwrap_err(), ENOTCONN);
     assert_eq!(device.wait(0, 0).unwrap_err(), ENOTCONN);
+    assert_eq!(device.await_hop(0, FOREVER).unwrap_err(), ENOTCONN);
+    assert_eq!(device.end().unwrap_err(), ENOTCONN);
     assert_eq!(
         device
             .try_map(0, 4096, libc::PROT_READ, libc::MAP_SHARED)
@@ -232,6 +235,11 @@ fn attend(device: &Device, map: &Mapping, errands: &Errands) -> i32 {
             Some(Command::Later) => {
                 thread::sleep(Duration::from_millis(argument.into()));
                 answer();
+            }
+            Some(Command::Carry) => {
+                carrier::with_interrupts(device);
+                answer();
+                carrier::until_the_client_closes(device);
             }
             Some(Command::Fill) => {
                 for offset in (0x10000..map.length()).step_by(0x10000) {
