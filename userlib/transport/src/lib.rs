@@ -19,6 +19,7 @@ mod config;
 mod error;
 mod limits;
 mod pair;
+mod random;
 mod ring;
 mod stream;
 mod tcp;
@@ -26,11 +27,13 @@ mod tcp;
 use std::fmt;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 pub use config::{Config, Endpoint, DEFAULT_DEVICE};
 pub use error::Error;
 pub use limits::Limits;
 pub use pair::{pair, Ends};
+pub use random::random;
 
 /// Whether a request awaits a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,15 @@ pub trait Server: Send {
     /// # Errors
     /// [`Error::Misuse`] while a call awaits its reply.
     fn receive(&mut self, request: &mut Vec<u8>) -> Result<Option<Kind>, Error>;
+
+    /// Has [`receive`](Server::receive) fail with [`Error::TimedOut`] if all of
+    /// a request is not there by then, whatever [`Limits::timeout`] says;
+    /// `None`, as at first: it waits as long as the client lives. A connection
+    /// that has timed out is of no more use.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn set_deadline(&mut self, deadline: Option<Instant>) -> Result<(), Error>;
 
     /// Answers the call that was received last.
     ///

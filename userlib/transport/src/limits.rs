@@ -20,7 +20,8 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Longest wait for the peer to go on: with a reply, with the rest of a
     /// message, or with taking what was sent. `None`: as long as it lives.
-    /// The wait for the next request is never bounded.
+    /// The wait for the next request is bounded by
+    /// [`Server::set_deadline`](crate::Server::set_deadline) alone.
     pub timeout: Option<Duration>,
     /// How often `ring` looks again before it sleeps. On a machine with one
     /// CPU the peer cannot move while this end spins.

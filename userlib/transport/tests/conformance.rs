@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -361,6 +361,30 @@ fn silence_times_out(ends: fn(Limits, Limits) -> Ends) {
     thread.join().unwrap().unwrap();
 }
 
+fn a_deadline_bounds_the_wait_for_a_request(ends: fn(Limits, Limits) -> Ends) {
+    // Nothing comes.
+    let (client, mut server) = ends(limits(), limits());
+    let soon = Instant::now() + Duration::from_millis(30);
+    server.set_deadline(Some(soon)).unwrap();
+    let mut request = Vec::new();
+    assert!(matches!(server.receive(&mut request), Err(Error::TimedOut)));
+    assert!(Instant::now() >= soon);
+    drop(client);
+    // What comes in time is taken, and then there is patience again.
+    let (mut client, mut server) = ends(limits(), limits());
+    let deadline = Instant::now() + Duration::from_secs(600);
+    server.set_deadline(Some(deadline)).unwrap();
+    client.post(&[IoSlice::new(b"in time")]).unwrap();
+    client.flush().unwrap();
+    assert_eq!(server.receive(&mut request).unwrap(), Some(Kind::Posted));
+    assert_eq!(request, b"in time");
+    server.set_deadline(None).unwrap();
+    let thread = echo(server);
+    assert_eq!(call(client.as_mut(), b"x").unwrap(), b"x");
+    drop(client);
+    thread.join().unwrap().unwrap();
+}
+
 fn times_of_any_length_are_taken(ends: fn(Limits, Limits) -> Ends) {
     let longest = Limits {
         connect_timeout: Duration::MAX,
@@ -407,6 +431,7 @@ macro_rules! conformance {
                 a_server_that_goes_is_noticed
                 a_client_that_goes_is_noticed
                 silence_times_out
+                a_deadline_bounds_the_wait_for_a_request
                 times_of_any_length_are_taken
             }
         )*

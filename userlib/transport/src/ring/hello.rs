@@ -11,13 +11,11 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use rustix::rand::{getrandom, GetRandomFlags};
-
 use super::doorbell::Doorbell;
 use super::layout::{self, Layout, Role};
 use super::shared::{Region, SharedWord};
 use super::word::Word;
-use crate::{Error, Limits};
+use crate::{random, Error, Limits};
 
 /// Version of everything in this folder that the other side sees.
 const VERSION: u32 = 1;
@@ -122,18 +120,5 @@ fn look(doorbell: &mut dyn Doorbell) -> Result<u32, Error> {
         Ok(wake) => Ok(wake.event),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(0),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// A random number that is not 0.
-fn random() -> Result<u64, Error> {
-    loop {
-        let mut bytes = [0; 8];
-        // A request this short is filled or fails.
-        let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
-        let number = u64::from_ne_bytes(bytes);
-        if filled == bytes.len() && number != 0 {
-            return Ok(number);
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -352,6 +352,21 @@ fn a_message_within_another_is_refused() {
         client.put(&piece, 160);
     });
     assert_protocol(&outcome, "does not fit");
+}
+
+#[test]
+fn a_request_that_does_not_end_is_not_waited_for_beyond_the_deadline() {
+    let (a, b) = UnixStream::pair().unwrap();
+    let server = thread::spawn(move || {
+        let mut server = RingServer::greet(offer(a, SIZE).unwrap(), &limits()).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(30);
+        server.set_deadline(Some(deadline)).unwrap();
+        server.receive(&mut Vec::new())
+    });
+    let hostile = Hostile::greet(take_offer(b).unwrap(), Role::Client);
+    hostile.put(&record(MessageKind::Posted, 100, 1, Place::Inline), 32);
+    let received = server.join().unwrap();
+    assert!(matches!(received, Err(Error::TimedOut)), "{received:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! Receiving messages in one direction of a channel.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::area;
 use super::counters::{Consumed, Filling};
@@ -23,6 +23,8 @@ pub(super) struct Receiver {
     /// Longest message accepted.
     max: u32,
     timeout: Option<Duration>,
+    /// When messages must be there, whatever else is said of waiting.
+    deadline: Option<Instant>,
 }
 
 impl Receiver {
@@ -48,7 +50,12 @@ impl Receiver {
             direction,
             max,
             timeout,
+            deadline: None,
         }
+    }
+
+    pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// Waits, for at most `patience`, until a message begins, and takes all of
@@ -62,7 +69,7 @@ impl Receiver {
         bytes: &mut Vec<u8>,
     ) -> Result<Option<Message>, Error> {
         bytes.clear();
-        let first = match self.next_record(link, patience) {
+        let first = match self.next_record(link, sooner(patience, self.deadline)) {
             Ok(record) => record,
             Err(Error::PeerGone) => return Ok(None),
             Err(error) => return Err(error),
@@ -73,7 +80,7 @@ impl Receiver {
         self.take_piece(link, first, bytes)?;
         // Never more than `message.len`, which is a u32: see `take_piece`.
         while bytes.len() < message.len as usize {
-            let record = self.next_record(link, self.timeout)?;
+            let record = self.next_record(link, sooner(self.timeout, self.deadline))?;
             if record.message != message {
                 return Err(Error::Protocol("a message within another"));
             }
@@ -167,6 +174,15 @@ impl Receiver {
         self.filling.release();
         self.bulk_consumed.release();
         link.wake(Reason::Space)
+    }
+}
+
+/// How long a wait may take that is bounded by both.
+fn sooner(timeout: Option<Duration>, deadline: Option<Instant>) -> Option<Duration> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    match (timeout, left) {
+        (Some(timeout), Some(left)) => Some(timeout.min(left)),
+        (timeout, left) => timeout.or(left),
     }
 }
 

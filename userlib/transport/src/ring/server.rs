@@ -2,6 +2,7 @@
 //! Server end over a channel.
 
 use std::io::IoSlice;
+use std::time::Instant;
 
 use super::channel::Channel;
 use super::layout::Role;
@@ -78,6 +79,11 @@ impl Server for RingServer {
         let received = self.receive_request(request);
         self.broken |= !matches!(received, Ok(Some(_)));
         received
+    }
+
+    fn set_deadline(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.receiver.set_deadline(deadline);
+        Ok(())
     }
 
     fn reply(&mut self, reply: &[IoSlice<'_>]) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, IoSlice};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::frame::{self, FrameKind, Header};
 use super::hello;
@@ -100,6 +100,11 @@ impl Server for StreamServer {
         let received = self.receive_request(request);
         self.broken |= !matches!(received, Ok(Some(_)));
         received
+    }
+
+    fn set_deadline(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.stream.get_mut().set_deadline(deadline);
+        self.set_receive_timeout(None)
     }
 
     fn reply(&mut self, reply: &[IoSlice<'_>]) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, Read};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{sockopt, RecvFlags, SendAncillaryBuffer, SendFlags};
 
@@ -12,11 +12,17 @@ use crate::Error;
 /// `sendmsg` takes no more parts at once (UIO_MAXIOV).
 const MAX_PARTS: usize = 1024;
 
-pub(super) struct Socket(OwnedFd);
+pub(super) struct Socket {
+    fd: OwnedFd,
+    deadline: Option<Instant>,
+}
 
 impl Socket {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Socket(socket)
+        Socket {
+            fd: socket,
+            deadline: None,
+        }
     }
 
     /// Bounds each wait for the peer.
@@ -25,9 +31,14 @@ impl Socket {
         receive: Option<Duration>,
         send: Option<Duration>,
     ) -> Result<(), Error> {
-        sockopt::set_socket_timeout(&self.0, sockopt::Timeout::Recv, receive)?;
-        sockopt::set_socket_timeout(&self.0, sockopt::Timeout::Send, send)?;
+        sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, receive)?;
+        sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Send, send)?;
         Ok(())
+    }
+
+    /// Has reads fail at that time, instead of after a timeout.
+    pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// Sends all parts, in order. Not by `write`: the library lives in
@@ -38,7 +49,7 @@ impl Socket {
         while !parts.is_empty() {
             let some = &parts[..parts.len().min(MAX_PARTS)];
             match rustix::net::sendmsg(
-                &self.0,
+                &self.fd,
                 some,
                 &mut SendAncillaryBuffer::default(),
                 SendFlags::NOSIGNAL,
@@ -55,7 +66,14 @@ impl Socket {
 
 impl Read for &Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (_, received) = rustix::net::recv(&self.0, buffer, RecvFlags::empty())?;
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, Some(left))?;
+        }
+        let (_, received) = rustix::net::recv(&self.fd, buffer, RecvFlags::empty())?;
         Ok(received)
     }
 }
