@@ -13,15 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::rand::{getrandom, GetRandomFlags};
-use wormhole_transport::{Client as RingClient, Config, Kind, Server as RingServer};
+use wormhole_transport::{random, Client as RingClient, Config, Kind, Server as RingServer};
 
 use crate::message::{pack, unpack, Offer, Request};
 use crate::{CallError, Channel, Client, Entry, Error, Options, Rights, Server};
 
 /// How long the other side may take for its part of the set-up.
 const SETUP: Duration = Duration::from_secs(10);
-/// How long a client may take to say who it is on its second channel.
+/// How long a client may take to say who it is, on each of its channels.
 const INTRODUCTION: Duration = Duration::from_secs(2);
 
 /// The way that calls go.
@@ -81,7 +80,10 @@ pub struct Service {
 impl Service {
     fn attach(mut ring: Box<dyn RingServer>, device: &path::Path) -> Result<Self, Error> {
         let mut request = Vec::new();
+        // Or one that says nothing would keep all others out.
+        ring.set_deadline(Some(Instant::now() + INTRODUCTION))?;
         let received = ring.receive(&mut request)?;
+        ring.set_deadline(None)?;
         match (received, Request::unpack(&request)) {
             (Some(Kind::Posted), Some(Request::Attach(cookie))) => Ok(Service {
                 ring,
@@ -189,7 +191,7 @@ impl Caller {
     pub fn connect(device: impl AsRef<path::Path>) -> Result<Self, Error> {
         let device = device.as_ref();
         let mut ring = wormhole_transport::connect(&Config::ring(device))?;
-        let cookie = cookie().map_err(|errno| Error::system("no random number", errno))?;
+        let cookie = random()?;
         ring.post(&[IoSlice::new(&Request::Attach(cookie).pack())])?;
         ring.flush()?;
         let channel = Channel::connect(device, SETUP)?;
@@ -293,18 +295,6 @@ impl Caller {
     }
 }
 
-/// A random number that is not 0.
-fn cookie() -> Result<u64, Errno> {
-    loop {
-        let mut bytes = [0; 8];
-        let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
-        let number = u64::from_ne_bytes(bytes);
-        if filled == bytes.len() && number != 0 {
-            return Ok(number);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use wormhole_transport::Limits;
@@ -340,6 +330,17 @@ mod tests {
         });
         assert!(matches!(Caller::over(client), Err(Error::Protocol(_))));
         server.join().unwrap();
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_does_not_keep_the_others_waiting() {
+        let (client, server) = wormhole_transport::pair(&Limits::default()).unwrap();
+        let attached = Service::attach(server, path::Path::new("/dev/null"));
+        assert!(matches!(
+            attached,
+            Err(Error::Transport(wormhole_transport::Error::TimedOut))
+        ));
+        drop(client);
     }
 
     #[test]
