@@ -39,7 +39,7 @@
 //!    looks at the window.
 //!
 //! The spin locks of [`exitless::Exitless`]'s carriers and of [`carriers::Carriers`] are taken
-//! alone, the latter also under the second one's mutex.
+//! alone, but for the mutex that comes first, as is the mutex of a file's call trap.
 
 #[path = "wormhole_guest/accept.rs"]
 mod accept;
@@ -47,6 +47,8 @@ mod accept;
 mod address_space;
 #[path = "wormhole_guest/argument.rs"]
 mod argument;
+#[path = "wormhole_guest/bindings.rs"]
+mod bindings;
 #[path = "wormhole_guest/carriers.rs"]
 mod carriers;
 #[path = "wormhole_guest/channel.rs"]
@@ -59,6 +61,8 @@ mod client;
 mod connect;
 #[path = "wormhole_guest/device.rs"]
 mod device;
+#[path = "wormhole_guest/die_notifier.rs"]
+mod die_notifier;
 #[path = "wormhole_guest/endpoint.rs"]
 mod endpoint;
 #[path = "wormhole_guest/exitless.rs"]
@@ -86,6 +90,8 @@ mod server;
 mod uapi;
 #[path = "wormhole_guest/user_memory.rs"]
 mod user_memory;
+#[path = "wormhole_guest/vmfunc.rs"]
+mod vmfunc;
 #[path = "wormhole_guest/wait_queue.rs"]
 mod wait_queue;
 #[path = "wormhole_guest/window.rs"]
@@ -220,7 +226,8 @@ fn errno(error: HeaderError) -> Error {
     }
 }
 
-// The limits, which `geometry` repeats in order to be pure, are the contract's.
+// The limits, which `geometry` repeats in order to be pure, are the contract's; so is the gate, which
+// `vmfunc` repeats.
 const _: () = {
     assert!(geometry::MAGIC == uapi::WORMHOLE_WINDOW_MAGIC);
     assert!(geometry::VERSION == uapi::WORMHOLE_WINDOW_VERSION);
@@ -230,6 +237,11 @@ const _: () = {
     assert!(geometry::CHANNELS_MAX == uapi::WORMHOLE_CHANNELS_MAX);
     assert!(Role::Server as u32 == uapi::WORMHOLE_ROLE_SERVER);
     assert!(Role::Client as u32 == uapi::WORMHOLE_ROLE_CLIENT);
+    assert!(vmfunc::GATE == uapi::WORMHOLE_GATE_ADDRESS as u64);
+    assert!(vmfunc::ENTER == uapi::WORMHOLE_GATE_ENTER as u64);
+    assert!(vmfunc::PAD == uapi::WORMHOLE_GATE_PAD as u64);
+    assert!(vmfunc::PAD_ERROR == uapi::WORMHOLE_PAD_ERROR as u64);
+    assert!(vmfunc::USER_CS as u32 == kernel::bindings::__USER_CS);
 };
 
 kernel::module_pci_driver! {

@@ -10,6 +10,7 @@ use crate::{
         self,
         Client, //
     },
+    die_notifier::CallTrap,
     hypercall,
     registered::{
         self,
@@ -29,6 +30,7 @@ use crate::{
     }, //
 };
 use kernel::{
+    mm::Mm,
     new_mutex,
     new_spinlock,
     page::PAGE_SIZE,
@@ -56,6 +58,10 @@ pub(crate) struct Exitless {
     /// Of the session that `part` serves. Apart from it, for those who are about to sleep.
     #[pin]
     carriers: SpinLock<Option<Arc<Carriers>>>,
+    /// For the process that was bound last. It may go on calling whatever becomes of the session,
+    /// so this stays as long as the file. Taken under `part`.
+    #[pin]
+    call_trap: Mutex<Option<Pin<KBox<CallTrap>>>>,
 }
 
 /// What REGISTER is asked for.
@@ -72,6 +78,7 @@ impl Exitless {
             pin_init!(Self {
                 part <- new_mutex!(Part::None, "wormhole_guest exitless"),
                 carriers <- new_spinlock!(None, "wormhole_guest carriers of a file"),
+                call_trap <- new_mutex!(None, "wormhole_guest call trap"),
             }),
             GFP_KERNEL,
         )
@@ -193,7 +200,16 @@ impl Exitless {
         }
         let current = kernel::current!();
         let mm = current.mm().ok_or(EINVAL)?;
+        self.trap_calls(mm)?;
         *part = Part::Calls(client::bind(mm, session)?);
+        Ok(())
+    }
+
+    fn trap_calls(&self, mm: &Mm) -> Result {
+        let mut trap = self.call_trap.lock();
+        if !trap.as_ref().is_some_and(|trap| trap.is_for(mm)) {
+            *trap = Some(CallTrap::new(mm)?);
+        }
         Ok(())
     }
 }

@@ -78,8 +78,8 @@ struct wormhole_guest_wait {
 /*
  * Server: opens the channel's session for this process; entry is called by the
  * client. EBUSY if the file has one. What is registered is taken out when the
- * process unmaps it or changes its protection, and all of it when the file is
- * closed or the process's address space ends.
+ * process unmaps it or changes its protection, and all of it at END, when the
+ * file is closed, or when the process's address space ends.
  */
 struct wormhole_guest_serve {
 	__u32 size;
@@ -158,6 +158,10 @@ struct wormhole_guest_await {
  * the file is closed or the address space ends. ENOENT: the server has not
  * opened it; EEXIST: the address space is bound to another session already;
  * EBUSY: the file is bound.
+ *
+ * From then on, as long as the file is open, a call of this process ends at
+ * WORMHOLE_GATE_PAD with WORMHOLE_PAD_ERROR and ENOENT also where VMFUNC is no
+ * instruction, because the VMs are not paired any more.
  */
 #define WORMHOLE_GUEST_IOC_BIND		_IO(WORMHOLE_GUEST_IOC_MAGIC, 0x49)
 #define WORMHOLE_GUEST_IOC_AWAIT	_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x4a, struct wormhole_guest_await)
