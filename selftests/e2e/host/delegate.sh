@@ -17,6 +17,80 @@ delegates() {
 	grep -Eq '^RESULT .*transport=vmfunc .*hops=[1-9][0-9]* verified=yes$' /out/client.log
 }
 
+# start_client ARGUMENT...: in the background, with its exit status at the end of /out/background.log
+start_client() {
+	vm exec client --detach /out/background.log -- \
+		sh -c 'rm -f /out/background.status; "$@"; echo "status=$?" >/out/background.status' sh $lib/delegate-sample client "$@"
+}
+
+# client_left STATUS PATTERN: it has ended with that status, having said so (extended regular expressions)
+client_left() {
+	local status log
+	wait_for 300 "the client to end" client_ended || return 1
+	status=$(vm exec client -- cat /out/background.status)
+	log=$(vm exec client -- cat /out/background.log)
+	printf '%s\n' "$log" "$status" >&2
+	[[ $status =~ ^status=($1)$ && $log =~ $2 ]]
+}
+
+client_ended() {
+	vm exec client -- test -s /out/background.status
+}
+
+# Stopped between two calls, by itself
+client_stopped() {
+	vm exec client -- sh -c 'grep -q "^State:.T" /proc/$(pgrep -x delegate-sample)/status'
+}
+
+# hops: system calls of the functions that were called, since the VMs were paired
+hops() {
+	cat /sys/kernel/debug/wormhole/*/hops_system_call
+}
+
+hops_since() {
+	[ "$(hops)" -gt "$1" ]
+}
+
+# A client that makes calls without end, and has come to do so
+start_busy_client() {
+	local before
+	before=$(hops)
+	start_client -n 1000000000 && wait_for 120 "the client to call" hops_since $((before + 2))
+}
+
+# With the VMs unpaired VMFUNC is no instruction: the client goes on by messages.
+goes_on_by_ring() {
+	start_client -n 2000 -s 1000 && wait_for 120 "the client to stop itself" client_stopped || return 1
+	wormholectl unpair gpu0 || return 1
+	vm exec client -- pkill -CONT -x delegate-sample
+	client_left 0 'RESULT .*transport=ring .*verified=yes'
+}
+
+# A call that is under way then is lost, and said to be; after any other one the client goes on by messages.
+survives_unpairing() {
+	start_busy_client && wormholectl unpair gpu0 || return 1
+	wait_for 120 "the client to notice" client_noticed || return 1
+	vm exec client -- pkill -x delegate-sample
+	client_left '1|143' 'calls go by ring|the server is gone'
+}
+
+client_noticed() {
+	client_ended || vm exec client -- grep -q 'calls go by ring' /out/background.log
+}
+
+pairs_again_and_delegates() {
+	wormholectl pair gpu0 && wait_for 60 "wormholectl to pair the two VMs" paired && delegates $lib/delegate-sample client
+}
+
+# The client's driver lets its device go while the client calls.
+survives_unbinding() {
+	start_busy_client || return 1
+	vm exec client -- sh -c '
+		address=$(basename "$(readlink -f /sys/class/misc/wormhole_guest0/device)")
+		cd /sys/bus/pci/drivers/wormhole_guest && echo "$address" >unbind && sleep 1 && echo "$address" >bind' || return 1
+	client_left 1 'the server is gone'
+}
+
 # wormholectl's statistics have seen the hops
 hops_are_counted() {
 	grep -Eqx '[1-9][0-9]*' /sys/kernel/debug/wormhole/1/hops_system_call
@@ -43,10 +117,16 @@ check() {
 bring_up || exit 1
 {
 	if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
-		echo 1..5
+		echo 1..11
 		check 'a client in Rust' delegates $lib/delegate-sample client
 		check 'a client in C' delegates $lib/counter
 		check 'hops are counted' hops_are_counted
+		check 'a client goes on by ring when the VMs are unpaired' goes_on_by_ring
+		check 'the VMs are paired again, and a client delegates' pairs_again_and_delegates
+		check 'a busy client survives that the VMs are unpaired' survives_unpairing
+		check 'they are paired again, and a client delegates' pairs_again_and_delegates
+		check 'a busy client survives that its device is unbound' survives_unbinding
+		check 'a client delegates on the device of a new driver' delegates $lib/delegate-sample client
 		check 'the server lives' vm exec server -- sh -c 'pgrep -x delegate-sample >/dev/null'
 		check 'everything ends' tear_down
 	else

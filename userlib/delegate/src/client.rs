@@ -39,7 +39,8 @@ pub enum CallError {
 impl CallError {
     fn from_errno(errno: i32) -> Self {
         match errno {
-            libc::ECONNRESET => CallError::Gone,
+            // EPERM is KVM's own answer to RESUME: the VMs are not paired any more.
+            libc::ECONNRESET | libc::EPERM => CallError::Gone,
             libc::EOPNOTSUPP | libc::ENOENT => CallError::Refused(errno),
             errno => CallError::Failed(errno),
         }
@@ -96,8 +97,24 @@ unsafe fn fly(sky: &mut impl Sky) -> Result<u64, CallError> {
                     }
                 }
             }
-            Landed::Failed(errno) => return Err(CallError::from_errno(errno)),
+            Landed::Failed(errno) => {
+                return Err(
+                    match (CallError::from_errno(errno), sky.look().map_err(lost)) {
+                        // There is no other way either.
+                        (CallError::Refused(_), Err(CallError::Gone)) => CallError::Gone,
+                        (error, _) => error,
+                    },
+                );
+            }
         }
+    }
+}
+
+/// What it means that the channel cannot be looked at.
+fn lost(errno: Errno) -> CallError {
+    match errno {
+        Errno::NODEV | Errno::NOTCONN => CallError::Gone,
+        errno => CallError::Failed(errno.raw_os_error()),
     }
 }
 
@@ -106,10 +123,6 @@ unsafe fn fly(sky: &mut impl Sky) -> Result<u64, CallError> {
 /// # Safety
 /// As for [`Client::call`].
 unsafe fn wait(sky: &mut impl Sky, mut token: Token) -> Result<u64, CallError> {
-    let lost = |errno: Errno| match errno {
-        Errno::NODEV | Errno::NOTCONN => CallError::Gone,
-        errno => CallError::Failed(errno.raw_os_error()),
-    };
     // Before the question: what comes after it is not missed.
     let mut seen = sky.look().map_err(lost)?;
     let mut questions = 0u32;
@@ -261,6 +274,7 @@ mod tests {
         /// After so many waits the server closes the channel.
         closes: Option<u32>,
         waits: u32,
+        device_gone: bool,
         hops: u32,
     }
 
@@ -274,6 +288,9 @@ mod tests {
         }
 
         fn look(&mut self) -> Result<Wake, Errno> {
+            if self.device_gone {
+                return Err(Errno::NODEV);
+            }
             Ok(Wake {
                 event: self.waits,
                 closed: self.closes.is_some_and(|closes| self.waits >= closes),
@@ -339,6 +356,8 @@ mod tests {
     fn errors() {
         for (errno, error) in [
             (libc::ECONNRESET, CallError::Gone),
+            (libc::EPERM, CallError::Gone),
+            (libc::ENOENT, CallError::Refused(libc::ENOENT)),
             (libc::EOPNOTSUPP, CallError::Refused(libc::EOPNOTSUPP)),
             (libc::EFAULT, CallError::Failed(libc::EFAULT)),
         ] {
@@ -348,6 +367,13 @@ mod tests {
             };
             assert_eq!(call(&mut script), Err(error));
         }
+        // Without the device messages do not go either.
+        let mut script = Script {
+            enter: [Landed::Failed(libc::ENOENT)].into(),
+            device_gone: true,
+            ..Script::default()
+        };
+        assert_eq!(call(&mut script), Err(CallError::Gone));
         // The call has begun: it must not be made another way again.
         let mut script = Script {
             enter: [Landed::Hopped(token(1))].into(),

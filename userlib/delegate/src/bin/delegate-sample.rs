@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use wormhole_delegate::{Caller, Listener, Options};
 
 const DEVICE: &str = "/dev/wormhole_guest0";
-const USAGE: &str = "usage: delegate-sample server|client [-d DEVICE] [-n CALLS]
-The server serves one client after the other, or CALLS clients.";
+const USAGE: &str = "usage: delegate-sample server|client [-d DEVICE] [-n CALLS] [-s CALLS]
+The server serves one client after the other, or -n CALLS clients.
+The client makes -n CALLS calls, and stops itself (SIGSTOP) after -s CALLS.";
 
 /// What the first argument of a call says.
 const COUNT: u64 = 1; // (n): adds n to the counter, returns it
@@ -83,7 +84,7 @@ fn server(device: &str, clients: Option<u64>) -> io::Result<()> {
     Ok(())
 }
 
-fn client(device: &str, calls: u64) -> io::Result<bool> {
+fn client(device: &str, calls: u64, stop_after: Option<u64>) -> io::Result<bool> {
     let caller = Caller::connect(device).map_err(io::Error::other)?;
     // SAFETY: the server's function checks what it gets.
     let call = |what, a, b| unsafe { caller.call([what, a, b, 0, 0, 0]) }.map_err(io::Error::other);
@@ -115,6 +116,10 @@ fn client(device: &str, calls: u64) -> io::Result<bool> {
             verified &= call(CHECKSUM, 0, words)? == expected;
             made += 2;
         }
+        if stop_after == Some(i) {
+            // SAFETY: between two calls, and somebody was asked to continue this process.
+            unsafe { libc::raise(libc::SIGSTOP) };
+        }
     }
     println!(
         "RESULT program=delegate-sample transport={} calls={made} hops={} verified={}",
@@ -130,10 +135,12 @@ fn main() -> ExitCode {
     let role = arguments.next();
     let mut device = DEVICE.to_owned();
     let mut number = None;
+    let mut stop_after = None;
     while let Some(option) = arguments.next() {
         match (option.as_str(), arguments.next()) {
             ("-d", Some(value)) => device = value,
             ("-n", Some(value)) if value.parse::<u64>().is_ok() => number = value.parse().ok(),
+            ("-s", Some(value)) if value.parse::<u64>().is_ok() => stop_after = value.parse().ok(),
             _ => {
                 eprintln!("{USAGE}");
                 return ExitCode::from(2);
@@ -142,7 +149,7 @@ fn main() -> ExitCode {
     }
     let done = match role.as_deref() {
         Some("server") => server(&device, number).map(|()| true),
-        Some("client") => client(&device, number.unwrap_or(CALLS)),
+        Some("client") => client(&device, number.unwrap_or(CALLS), stop_after),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
