@@ -1059,10 +1059,10 @@ impl Switch {
                 Counters::add(&self.counters.delivered);
                 None
             }
-            Resume::GoOn(number) => {
+            Resume::GoOn(carrier) => {
                 let xcr0 = vcpu.xcr0();
                 let fits = |carrier: &mut CarrierCalls| carrier.saved.vectors.fits(xcr0);
-                if !session.carrier(number).is_some_and(fits) {
+                if !session.carrier(carrier).is_some_and(fits) {
                     return Some(Err(EOPNOTSUPP));
                 }
                 let Some(state) = calls.vcpus.get_mut(vcpu.index()) else {
