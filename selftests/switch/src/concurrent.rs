@@ -26,6 +26,8 @@ crate::tests! {
     call_moves_to_another_vcpu
     ten_thousand_device_interrupts
     ten_thousand_timer_interrupts
+    ten_thousand_interprocessor_interrupts
+    timer_ticks_during_a_long_call
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -43,8 +45,14 @@ fn two_vcpus(function: u64, carriers: u64) -> (Pair, Vcpu) {
 }
 
 /// Makes `count` calls; those that find no carrier again. Returns how often that was.
-fn make_calls(vcpu: &mut Vcpu, memory: &Memory, frame: u64, count: u64, counter: u64) -> u64 {
-    start_calls(vcpu, memory, frame, count, [counter, 5, 0, 0, 0, 0]);
+pub fn make_calls(
+    vcpu: &mut Vcpu,
+    memory: &Memory,
+    frame: u64,
+    count: u64,
+    [first, second]: [u64; 2],
+) -> u64 {
+    start_calls(vcpu, memory, frame, count, [first, second, 0, 0, 0, 0]);
     let mut again = 0;
     loop {
         let stop = vcpu.run_until(LIMIT).expect("it ends");
@@ -73,9 +81,15 @@ fn both_call(carriers: u64, count: u64) -> u64 {
     let memory = pair.client.memory.clone();
     let again = thread::scope(|scope| {
         let (memory, other) = (&memory, &mut other);
-        let second =
-            scope.spawn(move || make_calls(other, memory, OTHER_FRAME, count, SERVER_DATA + PAGE));
-        let first = make_calls(&mut pair.client.vcpu, memory, FRAME, count, SERVER_DATA);
+        let second = scope
+            .spawn(move || make_calls(other, memory, OTHER_FRAME, count, [SERVER_DATA + PAGE, 5]));
+        let first = make_calls(
+            &mut pair.client.vcpu,
+            memory,
+            FRAME,
+            count,
+            [SERVER_DATA, 5],
+        );
         first + second.join().expect("the other vCPU's thread")
     });
     let expected: u64 = (1..=count).map(|n| n + 5).sum();
@@ -157,10 +171,12 @@ fn count(memory: &Memory, number: u64) -> u64 {
     memory.get(COUNTS + number * 8)
 }
 
-/// The client calls while `disturb` does what it does, until that returns. All calls must be right.
-fn calls_under_interrupts(disturb: impl FnOnce(&VmFd, &Memory, &AtomicBool) + Send) -> Pair {
+/// The client calls `guest_counter` while `disturb` does what it does, until that returns. All calls must be right.
+fn calls_under_interrupts(
+    mut pair: Pair,
+    disturb: impl FnOnce(&VmFd, &Memory, &AtomicBool) + Send,
+) -> Pair {
     const CALLS: u64 = u64::MAX >> 1;
-    let mut pair = Pair::ready(code::guest_counter());
     let memory = pair.client.memory.clone();
     set_handler(&memory, DEVICE, code::guest_count_device());
     set_handler(&memory, TIMER, code::guest_count_timer());
@@ -209,7 +225,8 @@ fn ten_thousand_device_interrupts() {
     if thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
         return crate::skip("on one CPU each of the 10,000 would wait for a time slice: needs two");
     }
-    let pair = calls_under_interrupts(|vm, memory, done| {
+    let pair = Pair::ready(code::guest_counter());
+    let pair = calls_under_interrupts(pair, |vm, memory, done| {
         let mut entry = kvm_irq_routing_entry {
             gsi: GSI,
             type_: KVM_IRQ_ROUTING_MSI,
@@ -246,7 +263,8 @@ fn ten_thousand_device_interrupts() {
 
 /// A handler starts the timer again each time: one that is lost would be the last.
 fn ten_thousand_timer_interrupts() {
-    let pair = calls_under_interrupts(|vm, memory, done| {
+    let pair = Pair::ready(code::guest_counter());
+    let pair = calls_under_interrupts(pair, |vm, memory, done| {
         let mut last = (0, Instant::now());
         while count(memory, 1) < INTERRUPTS && !done.load(Ordering::SeqCst) {
             // from 1 to 17 microseconds
@@ -269,4 +287,63 @@ fn ten_thousand_timer_interrupts() {
         memory.set(COUNTS + 0x18, 0);
     });
     assert!(count(&pair.client.memory, 1) >= INTERRUPTS);
+}
+
+/// From another vCPU, whose kernel sends each when the one before has been counted.
+fn ten_thousand_interprocessor_interrupts() {
+    if thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
+        return crate::skip("on one CPU each of the 10,000 would wait for a time slice: needs two");
+    }
+    let (pair, mut sender) = two_vcpus(code::guest_counter(), 1);
+    let pair = calls_under_interrupts(pair, |_, memory, _| {
+        sender.enter_kernel(kvm_regs {
+            rip: code::guest_send_interrupts(),
+            rdi: INTERRUPTS,
+            ..Default::default()
+        });
+        let stop = sender.run_until(LIMIT);
+        let sent = count(memory, 0);
+        assert!(stop.is_some(), "lost: the one after {sent}");
+        thread::sleep(Duration::from_millis(20));
+    });
+    assert_eq!(count(&pair.client.memory, 0), INTERRUPTS, "seen");
+}
+
+/// The client's kernel goes on getting its ticks while its vCPU is in the server for seconds.
+fn timer_ticks_during_a_long_call() {
+    const LENGTH: Duration = Duration::from_secs(3);
+    const TICK: u64 = 1_000_000;
+    let mut pair = Pair::ready(code::guest_loop_until());
+    let memory = pair.client.memory.clone();
+    set_handler(&memory, TIMER, code::guest_count_timer());
+    memory.set(COUNTS + 0x18, TICK);
+    pair.start([SERVER_DATA, 100, 0, 0, 0, 0]);
+    let (vm, vcpu) = (pair.client.vm.clone(), &mut pair.client.vcpu);
+    vcpu.set_msr(0x832, TIMER.into());
+    vcpu.set_msr(0x83e, 0b1011); // by 1, of 1 GHz
+    let stop = thread::scope(|scope| {
+        let (server, memory) = (&pair.server.memory, &memory);
+        scope.spawn(move || {
+            wait_until_it_loops(server);
+            // It is started as a device interrupt.
+            signal_to(&vm, 0, TIMER.into());
+            let start = Instant::now();
+            let mut last = (0, start);
+            while start.elapsed() < LENGTH && last.1.elapsed() < Duration::from_secs(8) {
+                thread::sleep(Duration::from_millis(50));
+                let now = count(memory, 1);
+                if now > last.0 {
+                    last = (now, Instant::now());
+                }
+            }
+            assert!(start.elapsed() >= LENGTH, "the ticks ended at {}", last.0);
+            memory.set(COUNTS + 0x18, 0);
+            end_the_loop(server);
+        });
+        vcpu.run_until(LIMIT)
+    });
+    let stop = stop.expect("it ends").expect(AT_HOME);
+    assert_eq!((stop.regs.rdi, stop.regs.rsp), (107, FRAME));
+    assert_eq!(count(&memory, 2), 0, "ticks outside of the process's code");
+    println!("# {} ticks", count(&memory, 1));
 }

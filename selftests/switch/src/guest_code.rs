@@ -94,12 +94,36 @@ global_asm!(
     "   mov cr3, rdi",
     "   out {port_hypercall}, al",
     "   ud2",
+    // (count): interrupts the first vCPU so often, each time when the one before has been counted
+    "guest_send_interrupts:",
+    "   mov ebx, 1",
+    "   mov esi, 1",
+    "2: mov ecx, 0x830", // x2APIC interrupt command: fixed, to APIC ID 0
+    "   mov eax, {device}",
+    "   xor edx, edx",
+    "   wrmsr",
+    "3: pause",
+    "   cmp [{counts}], rbx",
+    "   jb 3b",
+    "   imul rsi, rsi, 0x41c64e6d",
+    "   add rsi, 12345",
+    "   mov rax, rsi",
+    "   shr rax, 16",
+    "   and eax, 0x7ff",
+    "4: dec eax",
+    "   jns 4b",
+    "   inc rbx",
+    "   dec rdi",
+    "   jnz 2b",
+    "   out {port_hypercall}, al",
+    "   ud2",
     "guest_kernel_end:",
     ".popsection",
     port_vector = const PORT_VECTOR,
     port_hypercall = const PORT_HYPERCALL,
     port_syscall = const PORT_SYSCALL,
     counts = const COUNTS,
+    device = const DEVICE,
     user_page = const USER_CODE / PAGE,
     gate_page = const GATE / PAGE,
 );
@@ -139,6 +163,16 @@ global_asm!(
     "   ud2",
     "2: int {at_pad}",
     "   ud2",
+    // asks for the call's result until there is one, or no such call; then calls again
+    "guest_pad_of_hops:",
+    "   mov rbx, rdi",
+    "2: mov eax, {resume}",
+    "   mov rdi, rbx",
+    "   vmcall",
+    "   cmp rax, {again}",
+    "   je 2b",
+    "   movabs rax, {enter}",
+    "   jmp rax",
     // counts
     "guest_spin:",
     "   inc qword ptr [rsp]",
@@ -174,6 +208,7 @@ global_asm!(
     enter = const ENTER,
     interrupted = const uapi::WORMHOLE_PAD_INTERRUPTED,
     resume = const uapi::WORMHOLE_HYPERCALL | uapi::WORMHOLE_HC_RESUME,
+    again = const -libc::EAGAIN,
     done = const DONE,
     at_home = const AT_HOME,
     at_pad = const AT_PAD,
@@ -245,6 +280,20 @@ global_asm!(
     "   ret",
     "3: xor eax, eax",
     "   pop rsi",
+    "   ret",
+    // (counters, n): counts calls, and in counters[1] those that began on a stack that another was using; returns 3 * n
+    "guest_exclusive:",
+    "   mov rcx, rsp",
+    "   and rcx, -4096",
+    "   mov eax, 1",
+    "   xchg [rcx], rax",
+    "   lock add [rdi + 8], rax",
+    "   lock inc qword ptr [rdi]",
+    "   mov edx, 50",
+    "2: dec edx",
+    "   jnz 2b",
+    "   mov qword ptr [rcx], 0",
+    "   lea rax, [rsi + rsi * 2]",
     "   ret",
     "guest_syscall_inside:",
     "   guest_kept",
@@ -487,13 +536,13 @@ macro_rules! code {
 
 code!(kernel: guest_kernel .. guest_kernel_end at KERNEL_BASE + KERNEL_CODE;
     guest_kernel_hypercall guest_iretq guest_syscall guest_count_device guest_count_timer guest_kernel_lidt
-    guest_kernel_cr3);
+    guest_kernel_cr3 guest_send_interrupts);
 code!(user: guest_user .. guest_user_end at USER_CODE;
-    guest_calls guest_calls_home guest_home guest_pad guest_spin guest_user_hypercall guest_vmfunc guest_user_read
+    guest_calls guest_calls_home guest_home guest_pad guest_pad_of_hops guest_spin guest_user_hypercall guest_vmfunc guest_user_read
     guest_user_write);
 code!(gate_enter: guest_gate_enter .. guest_gate_enter_end at 0;);
 code!(server: guest_server .. guest_server_end at SERVER_CODE;
-    guest_null guest_counter guest_digits guest_checksum guest_loop_until guest_syscall_inside guest_syscall_inside_at
+    guest_null guest_counter guest_digits guest_checksum guest_loop_until guest_exclusive guest_syscall_inside guest_syscall_inside_at
     guest_read guest_read_at guest_write guest_write_at guest_cpuid_inside guest_cpuid_inside_at
     guest_ud2_inside guest_ud2_inside_at guest_jump guest_registers
     guest_divide guest_divide_at

@@ -10,6 +10,7 @@ mod bases;
 mod calls;
 mod causes;
 mod concurrent;
+mod contention;
 mod counts;
 mod deadline;
 #[path = "../../ioctl/src/device.rs"]
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         causes::tests(),
         signal::tests(),
         concurrent::tests(),
+        contention::tests(),
         modes::tests(),
         gate::tests(),
         teardown::tests(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! VMs with one vCPU in 64-bit mode and no operating system.
+//! VMs with a vCPU or more in 64-bit mode and no operating system.
 //!
 //! The guest's handlers only leave to the test, so whatever happens in the guest, [`Vcpu::run`] returns it.
 
@@ -127,17 +127,24 @@ impl Guest {
 
     /// A second vCPU, with a kernel stack of its own.
     pub fn second_vcpu(&self) -> Vcpu {
+        self.another_vcpu(1)
+    }
+
+    /// A vCPU of this number, with a kernel stack of its own.
+    pub fn another_vcpu(&self, number: u64) -> Vcpu {
+        assert!(number < VCPUS);
+        let apic = number as u32;
         let cpuid = self.vcpu.fd.get_cpuid2(KVM_MAX_CPUID_ENTRIES);
         let mut cpuid = cpuid.expect("KVM_GET_CPUID2");
         for entry in cpuid.as_mut_slice() {
             match entry.function {
-                1 => entry.ebx |= 1 << 24, // APIC ID
-                0xb | 0x1f => entry.edx = 1,
+                1 => entry.ebx |= apic << 24, // APIC ID
+                0xb | 0x1f => entry.edx = apic,
                 _ => {}
             }
         }
-        let fd = self.vm.create_vcpu(1).expect("KVM_CREATE_VCPU");
-        set_up(&fd, &cpuid, 1);
+        let fd = self.vm.create_vcpu(number).expect("KVM_CREATE_VCPU");
+        set_up(&fd, &cpuid, number);
         let state = kvm_mp_state {
             mp_state: KVM_MP_STATE_RUNNABLE,
         };
@@ -145,7 +152,7 @@ impl Guest {
         Vcpu {
             fd,
             memory: Arc::clone(&self.memory),
-            number: 1,
+            number,
         }
     }
 
@@ -512,16 +519,19 @@ fn segment(selector: u16, type_: u8) -> kvm_segment {
     }
 }
 
-/// Where the second vCPU's GDT and TSS are, after the first one's.
+/// As many as there is room for descriptors, stacks and frames.
+pub const VCPUS: u64 = 4;
+
+/// Where the second vCPU's GDT and TSS are, after the first one's, and so on.
 const DESCRIPTORS: u64 = 0x200;
 
 fn kernel_stack(vcpu: u64) -> u64 {
-    KERNEL_STACK_TOP - vcpu * 0x1000
+    KERNEL_STACK_TOP - vcpu * 0x800
 }
 
-/// GDT and TSS of both vCPUs, and IDT.
+/// GDT and TSS of all vCPUs, and IDT.
 fn write_descriptors(memory: &Memory) {
-    for vcpu in 0..2 {
+    for vcpu in 0..VCPUS {
         let tss_at = TSS + vcpu * DESCRIPTORS;
         let tss = KERNEL_BASE + tss_at;
         let gdt = [
