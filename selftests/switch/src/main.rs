@@ -6,12 +6,14 @@
 //! Runs the tests with these NAMEs, or all. A NAME that no test has stands for those that have it in theirs. Prints TAP; the exit status says whether all is well.
 //! Both VMs of a test are this program's, and run a few instructions of its own instead of an operating system.
 
+mod attacks;
 mod bases;
 mod calls;
 mod causes;
 mod concurrent;
 mod contention;
 mod counts;
+mod cpu_modes;
 mod deadline;
 #[path = "../../ioctl/src/device.rs"]
 #[allow(dead_code, reason = "the other test program uses more of it")]
@@ -86,7 +88,9 @@ fn main() -> ExitCode {
         concurrent::tests(),
         contention::tests(),
         modes::tests(),
+        cpu_modes::tests(),
         gate::tests(),
+        attacks::tests(),
         teardown::tests(),
         kills::tests(),
     ]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvm_bindings::{
-    kvm_dtable, kvm_mp_state, kvm_msi, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs,
-    kvm_userspace_memory_region, kvm_xcrs, kvm_xsave, CpuId, Msrs, KVM_MAX_CPUID_ENTRIES,
-    KVM_MP_STATE_RUNNABLE,
+    kvm_debugregs, kvm_dtable, kvm_mp_state, kvm_msi, kvm_msr_entry, kvm_regs, kvm_segment,
+    kvm_sregs, kvm_userspace_memory_region, kvm_xcrs, kvm_xsave, CpuId, Msrs,
+    KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_RUNNABLE,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use wormhole_uapi as uapi;
@@ -38,7 +38,7 @@ const X2APIC_INITIAL_COUNT: u32 = 0x838;
 const X2APIC_DIVIDE: u32 = 0x83e;
 
 /// What a run may take, on an emulated CPU too.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why the guest left to the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +156,19 @@ impl Guest {
         }
     }
 
+    /// Gives the VM more memory, which must be there for as long as the VM is.
+    pub fn add_memory(&self, gpa: u64, memory: &Memory) {
+        let region = kvm_userspace_memory_region {
+            slot: 1,
+            flags: 0,
+            guest_phys_addr: gpa,
+            memory_size: memory.size(),
+            userspace_addr: memory.host_address(),
+        };
+        // SAFETY: As in `new`.
+        unsafe { self.vm.set_user_memory_region(region) }.expect("KVM_SET_USER_MEMORY_REGION");
+    }
+
     /// The VM's file descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
         vm_fd(&self.vm)
@@ -268,6 +281,13 @@ impl Vcpu {
     /// Nothing if the guest has not left to the test in this time.
     #[track_caller]
     pub fn run_until(&mut self, time: Duration) -> Option<Stop> {
+        let port = self.run_to_port(time)?;
+        Some(self.stop(port))
+    }
+
+    /// The port that the guest has left to the test by: for one that is not in 64-bit mode.
+    #[track_caller]
+    pub fn run_to_port(&mut self, time: Duration) -> Option<u16> {
         let deadline = Deadline::new(time);
         let port = match self.fd.run() {
             Ok(VcpuExit::IoOut(port, _)) => port,
@@ -279,7 +299,7 @@ impl Vcpu {
             Err(error) => panic!("KVM_RUN: {error}"),
         };
         drop(deadline);
-        Some(self.stop(port))
+        Some(port)
     }
 
     /// Runs until it accesses what is not memory, which reads as 0x5a bytes, or leaves to the test.
@@ -299,6 +319,24 @@ impl Vcpu {
             exit => panic!("{exit:x?}"),
         };
         (access, None)
+    }
+
+    /// What comes next, in whatever mode KVM_SET_SREGS has put the vCPU.
+    pub fn set_regs(&mut self, regs: &kvm_regs) {
+        self.fd.set_regs(regs).expect("KVM_SET_REGS");
+    }
+
+    /// DR0 to DR3, and DR7.
+    pub fn set_breakpoints(&mut self, addresses: [u64; 4], dr7: u64) {
+        let registers = kvm_debugregs {
+            db: addresses,
+            dr6: 0xffff_0ff0,
+            dr7,
+            ..Default::default()
+        };
+        self.fd
+            .set_debug_regs(&registers)
+            .expect("KVM_SET_DEBUGREGS");
     }
 
     /// Changes what KVM_SET_SREGS does.
@@ -389,6 +427,11 @@ impl Vcpu {
         self.fd.get_xcrs().expect("KVM_GET_XCRS").xcrs[0].value
     }
 
+    /// Sets XCR0.
+    pub fn set_features(&mut self, features: u64) {
+        set_xcr0(&self.fd, features);
+    }
+
     /// The XSAVE area, in the standard format.
     pub fn xsave(&self) -> Vec<u8> {
         let xsave = self.fd.get_xsave().expect("KVM_GET_XSAVE");
@@ -467,12 +510,7 @@ fn set_up(fd: &VcpuFd, cpuid: &CpuId, number: u64) {
         .iter()
         .find(|entry| entry.function == 0xd && entry.index == 0)
         .map_or(1, |entry| u64::from(entry.eax));
-    let mut xcrs = kvm_xcrs {
-        nr_xcrs: 1,
-        ..Default::default()
-    };
-    xcrs.xcrs[0].value = XCR0 & supported;
-    fd.set_xcrs(&xcrs).expect("KVM_SET_XCRS");
+    set_xcr0(fd, XCR0 & supported);
 
     set_msrs(
         fd,
@@ -486,6 +524,15 @@ fn set_up(fd: &VcpuFd, cpuid: &CpuId, number: u64) {
             (X2APIC_SPURIOUS, 0x1ff), // APIC on
         ],
     );
+}
+
+fn set_xcr0(fd: &VcpuFd, value: u64) {
+    let mut xcrs = kvm_xcrs {
+        nr_xcrs: 1,
+        ..Default::default()
+    };
+    xcrs.xcrs[0].value = value;
+    fd.set_xcrs(&xcrs).expect("KVM_SET_XCRS");
 }
 
 fn set_msrs(fd: &VcpuFd, values: &[(u32, u64)]) {
@@ -503,7 +550,7 @@ fn set_msrs(fd: &VcpuFd, values: &[(u32, u64)]) {
 }
 
 /// A flat segment; its privilege level is the selector's.
-fn segment(selector: u16, type_: u8) -> kvm_segment {
+pub fn segment(selector: u16, type_: u8) -> kvm_segment {
     kvm_segment {
         base: 0,
         limit: 0xffff_ffff,
