@@ -17,6 +17,7 @@ crate::tests! {
     protected_mode_without_paging
     protected_mode_with_32_bit_paging
     protected_mode_with_pae_paging
+    compatibility_mode
     resume_from_compatibility_mode
     xcr0_without_sse
     cet
@@ -280,6 +281,56 @@ fn run_in_compatibility_mode(pair: &mut Pair, cpl: u16, regs: kvm_regs) -> Stop 
         (sregs.cs, sregs.ss) = (before.cs, before.ss);
     });
     stop
+}
+
+/// The gate is open in it, for whether CS is one of 64-bit code is the process's choice: but the gate's page is at no
+/// address of 32 bits.
+fn compatibility_mode() {
+    let mut pair = Pair::ready(code::guest_counter());
+    let client = &mut pair.client;
+    for (address, page) in [(CUT_GATE - PAGE, BEFORE_GATE_PAGE), (CUT_GATE, GATE_PAGE)] {
+        client.tables.map(&client.memory, address, page);
+    }
+    assert_eq!(pair.result(CALL), 1);
+    let gate = pair.client.memory.read(GATE_PAGE, PAGE);
+    let before = server_memory(&pair);
+    for cpl in [3, 0] {
+        for (end, index) in ENDS
+            .iter()
+            .flat_map(|end| INDICES.map(|index| (*end, index)))
+        {
+            let rip = write_vmfunc(&pair.client.memory, GATE_PAGE, end, index);
+            pair.client
+                .memory
+                .write(PAD - GATE + GATE_PAGE, &code::jump(code::guest_pad()));
+            let regs = kvm_regs {
+                rip,
+                rsp: FRAME,
+                ..Default::default()
+            };
+            let stop = run_in_compatibility_mode(&mut pair, cpl, regs);
+            let case = format!("CPL {cpl}, {end:#x}, index {index}: {stop:x?}");
+            match index {
+                0 => {
+                    assert!(stop.is(3), "{case}");
+                    assert_eq!(stop.regs.rip, CUT_GATE + end + 1, "{case}");
+                }
+                1 => {
+                    assert!(stop.is(AT_PAD), "{case}");
+                    let pad = (stop.regs.rax, stop.regs.rdi as i64);
+                    let error = u64::from(uapi::WORMHOLE_PAD_ERROR);
+                    assert_eq!(pad, (error, -refused(Errno::FAULT)), "{case}");
+                }
+                _ => {
+                    assert!(stop.is(6), "{case}");
+                    assert_eq!(stop.regs.rip, CUT_GATE + end - 3, "{case}");
+                }
+            }
+            assert!(server_memory(&pair) == before, "{case}");
+        }
+    }
+    pair.client.memory.write(GATE_PAGE, &gate);
+    assert_eq!(pair.result(CALL), 2);
 }
 
 /// Its pad, and the server's code, are 64-bit code.
