@@ -289,7 +289,7 @@ global_asm!(
     "   xchg [rcx], rax",
     "   lock add [rdi + 8], rax",
     "   lock inc qword ptr [rdi]",
-    "   mov edx, 50",
+    "   mov edx, 1000",
     "2: dec edx",
     "   jnz 2b",
     "   mov qword ptr [rcx], 0",

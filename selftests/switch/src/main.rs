@@ -34,6 +34,7 @@ mod observe;
 mod paging;
 mod pair;
 mod registers;
+mod reset;
 mod signal;
 #[path = "../../ioctl/src/tap.rs"]
 #[allow(dead_code, reason = "the other test program uses more of it")]
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         attacks::tests(),
         teardown::tests(),
         kills::tests(),
+        reset::tests(),
     ]
     .into_iter()
     .flatten()
