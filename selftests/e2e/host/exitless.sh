@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Exitless calls in bare VMs, on the Intel host; and whether those tests find gates that are broken on purpose. TAP.
+# Exitless calls in bare VMs, on the Intel host; whether those tests find gates that are broken on purpose; and the same
+# host with other settings of KVM. TAP.
 set -uo pipefail
 . "$(dirname "$0")/pair.sh"
 failed=0
@@ -29,4 +30,29 @@ caught() {
 }
 note "gates that are broken on purpose"
 caught | tee /out/broken.tap
+
+# without PARAMETER TEST...: these tests with that parameter of kvm_intel off
+without() {
+	local parameter=$1 file=/sys/module/kvm_intel/parameters/$1
+	shift
+	if [ "$(<"$file")" != Y ]; then
+		printf '1..1\nok 1 # SKIP %s is off to begin with\n' "$parameter"
+		return
+	fi
+	if rmmod kvm_intel && modprobe kvm_intel "$parameter=0" && [ "$(<"$file")" = N ] && load_module; then
+		$lib/wormhole-switch-test "$@" || failed=1
+	else
+		printf '1..1\nnot ok 1 - kvm_intel and wormhole load with %s=0\n' "$parameter"
+		failed=1
+	fi
+	rmmod wormhole
+	rmmod kvm_intel && modprobe kvm_intel
+}
+note "interrupts without APIC virtualization"
+without enable_apicv result interrupt signal nmi nmis_between_calls >/out/no-apicv.tap
+cat /out/no-apicv.tap
+note "KVM without EPT"
+dmesg --clear
+without ept guest_code_runs no_calls_without_ept >/out/no-ept.tap
+cat /out/no-ept.tap
 exit $failed

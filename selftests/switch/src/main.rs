@@ -35,6 +35,7 @@ mod paging;
 mod pair;
 mod registers;
 mod reset;
+mod shadow_paging;
 mod signal;
 #[path = "../../ioctl/src/tap.rs"]
 #[allow(dead_code, reason = "the other test program uses more of it")]
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         attacks::tests(),
         teardown::tests(),
         kills::tests(),
+        shadow_paging::tests(),
         reset::tests(),
     ]
     .into_iter()
