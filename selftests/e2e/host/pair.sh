@@ -31,9 +31,9 @@ start_serve() {
 	wait_for 30 "wormholectl serve to answer" served
 }
 
-# start_vm server|client
+# start_vm server|client [OPTION...]
 start_vm() {
-	vm start "$1" --image "$1" --ivshmem $run_dir/gpu0."$1".sock
+	vm start "$1" --image "$1" --ivshmem $run_dir/gpu0."$1".sock "${@:2}"
 }
 
 # load_guest server|client
