@@ -786,7 +786,7 @@ impl Switch {
             }
             (part, Cause::Guest(_)) => {
                 if part != gate::Part::BeforeServer {
-                    // A server that has set TF gets no further, with its own RSP and bases.
+                    // They may still be the server's.
                     kept.write(vcpu);
                 }
                 refuse(vcpu);

@@ -21,6 +21,7 @@ crate::tests! {
     bases_on_another_vcpu
     bases_after_a_hop
     bases_after_a_refused_entry
+    bases_after_a_breakpoint_on_the_way_back
     base_that_is_no_address
 }
 
@@ -202,6 +203,19 @@ fn bases_after_a_refused_entry() {
     } else {
         assert_error(&stop.expect(AT_PAD), Errno::NOENT);
     }
+    assert_bases(&pair.client.vcpu, FS_AND_GS);
+}
+
+/// Where RSP is the server's too.
+fn bases_after_a_breakpoint_on_the_way_back() {
+    const E_RETURN: u64 = 0x300;
+    let mut pair = Pair::ready(code::guest_null());
+    assert_eq!(pair.result([1, 0, 0, 0, 0, 0]), 1);
+    set(&mut pair.client.vcpu, FS_AND_GS);
+    pair.client.vcpu.set_breakpoint(GATE + E_RETURN);
+    let stop = pair.call([1, 0, 0, 0, 0, 0]).expect(AT_PAD);
+    assert_error(&stop, Errno::FAULT);
+    assert_eq!(stop.regs.rsp, FRAME);
     assert_bases(&pair.client.vcpu, FS_AND_GS);
 }
 

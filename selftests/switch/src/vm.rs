@@ -416,6 +416,15 @@ impl Vcpu {
         self.fd.set_sregs(&sregs).expect("KVM_SET_SREGS");
     }
 
+    /// A breakpoint of the guest's own, at an instruction.
+    pub fn set_breakpoint(&mut self, address: u64) {
+        let mut registers = self.fd.get_debug_regs().expect("KVM_GET_DEBUGREGS");
+        registers.db[0] = address;
+        registers.dr7 |= 0b10; // G0
+        let set = self.fd.set_debug_regs(&registers);
+        set.expect("KVM_SET_DEBUGREGS");
+    }
+
     pub fn set_cr3(&mut self, cr3: u64) {
         let mut sregs = self.sregs();
         sregs.cr3 = cr3;
