@@ -79,7 +79,7 @@ client_noticed() {
 }
 
 pairs_again_and_delegates() {
-	wormholectl pair gpu0 && wait_for 60 "wormholectl to pair the two VMs" paired && delegates $lib/delegate-sample client
+	wormholectl pair gpu0 && wait_for 60 "wormholectl to pair the two VMs" paired && delegates $lib/delegate-sample client -n 2000
 }
 
 # The client's driver lets its device go while the client calls.
@@ -126,7 +126,7 @@ bring_up || exit 1
 		check 'a busy client survives that the VMs are unpaired' survives_unpairing
 		check 'they are paired again, and a client delegates' pairs_again_and_delegates
 		check 'a busy client survives that its device is unbound' survives_unbinding
-		check 'a client delegates on the device of a new driver' delegates $lib/delegate-sample client
+		check 'a client delegates on the device of a new driver' delegates $lib/delegate-sample client -n 2000
 		check 'the server lives' vm exec server -- sh -c 'pgrep -x delegate-sample >/dev/null'
 		check 'everything ends' tear_down
 	else
