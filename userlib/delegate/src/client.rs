@@ -11,8 +11,8 @@ use crate::device::{Channel, Role, Wake};
 use crate::stub::{Flight, Landed, Token};
 use crate::{cpu, region, stub, Error};
 
-/// How often a call that hopped is asked after before the thread sleeps.
-const SPINS: u32 = 16;
+/// How often a call that hopped is asked after, each time by an exit, before the thread sleeps.
+const SPINS: u32 = 1;
 /// How often a call is tried again at once that found no carrier.
 const YIELDS: u32 = 64;
 const PAUSE: Duration = Duration::from_micros(100);
