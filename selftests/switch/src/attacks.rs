@@ -38,7 +38,7 @@ fn counter(pair: &Pair) -> u64 {
 fn breakpoints_in_the_gate() {
     let mut pair = Pair::ready(code::guest_counter());
     assert_eq!(pair.result(CALL), 1);
-    for offset in [0x200, 0x207, 0x210, 0x220] {
+    for offset in [0x1da, 0x1ea, 0x210, 0x220] {
         pair.client
             .vcpu
             .set_breakpoints([GATE + offset, 0, 0, 0], EXECUTION);

@@ -27,7 +27,7 @@ const CALL: [u64; 6] = [SERVER_DATA, 0, 0, 0, 0, 0];
 
 const CUT_GATE: u64 = GATE & 0xffff_ffff;
 /// Where a VMFUNC ends that goes on at ENTER's, the server's landing and the way back of the gate.
-const ENDS: [u64; 3] = [0x200, 0x223, 0x300];
+const ENDS: [u64; 3] = [0x1da, 0x223, 0x300];
 /// EPTP indices: the client's, the gate's, the server's, and the first that is never used.
 const INDICES: [u32; 4] = [0, 1, 2, 3];
 
