@@ -12,7 +12,12 @@ pub const DEFAULT_DEVICE: &str = "/dev/wormhole_guest0";
 /// Where the peer is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// The other VM of a window: the guest driver's device.
+    /// The other VM of a window, the guest driver's device: by exitless calls if
+    /// they work, else by messages.
+    Auto(PathBuf),
+    /// The same, by exitless calls.
+    Vmfunc(PathBuf),
+    /// The same, by messages.
     Ring(PathBuf),
     /// A process anywhere: `host:port`.
     Tcp(String),
@@ -58,8 +63,8 @@ impl Config {
     ///
     /// | variable | |
     /// |---|---|
-    /// | `WORMHOLE_TRANSPORT` | `ring`, `tcp` or `memfd`; without it `ring` if the device is there, else `tcp` if its address is given |
-    /// | `WORMHOLE_DEVICE` | device for `ring`; [`DEFAULT_DEVICE`] if not set |
+    /// | `WORMHOLE_TRANSPORT` | `auto` (`vmfunc` or else `ring`), `vmfunc`, `ring`, `tcp` or `memfd`; without it `auto` if the device is there, else `tcp` if its address is given |
+    /// | `WORMHOLE_DEVICE` | device for `vmfunc` and `ring`; [`DEFAULT_DEVICE`] if not set |
     /// | `WORMHOLE_TCP` | `host:port` for `tcp` |
     /// | `WORMHOLE_MEMFD` | Unix socket for `memfd` |
     /// | `WORMHOLE_SPINS` | [`Limits::spins`] |
@@ -85,15 +90,19 @@ impl Config {
             |name| variable(name).ok_or_else(|| Error::Config(format!("{name} is not set")));
         let device = || variable("WORMHOLE_DEVICE").unwrap_or_else(|| DEFAULT_DEVICE.into());
         let mut config = match variable("WORMHOLE_TRANSPORT").as_deref() {
+            Some("auto") => Config::new(Endpoint::Auto(device().into())),
+            Some("vmfunc") => Config::new(Endpoint::Vmfunc(device().into())),
             Some("ring") => Config::ring(device()),
             Some("tcp") => Config::tcp(needed("WORMHOLE_TCP")?),
             Some("memfd") => Config::memfd(needed("WORMHOLE_MEMFD")?),
             Some(other) => {
                 return Err(Error::Config(format!(
-                    "WORMHOLE_TRANSPORT is \"{other}\", which is none of ring, tcp, memfd"
+                    "WORMHOLE_TRANSPORT is \"{other}\", which is none of auto, vmfunc, ring, tcp, memfd"
                 )))
             }
-            None if exists(Path::new(&device())) => Config::ring(device()),
+            None if exists(Path::new(&device())) => {
+                Config::new(Endpoint::Auto(device().into()))
+            }
             None => match variable("WORMHOLE_TCP") {
                 Some(address) => Config::tcp(address),
                 None => {
@@ -131,22 +140,28 @@ mod tests {
 
     #[test]
     fn the_device_is_the_default() {
-        let ring = Endpoint::Ring(DEFAULT_DEVICE.into());
-        assert_eq!(config(&[], true), Ok(ring.clone()));
-        assert_eq!(config(&[("WORMHOLE_TCP", "h:1")], true), Ok(ring.clone()));
-        assert_eq!(config(&[("WORMHOLE_TRANSPORT", "")], true), Ok(ring));
+        let auto = Endpoint::Auto(DEFAULT_DEVICE.into());
+        assert_eq!(config(&[], true), Ok(auto.clone()));
+        assert_eq!(config(&[("WORMHOLE_TCP", "h:1")], true), Ok(auto.clone()));
+        assert_eq!(config(&[("WORMHOLE_TRANSPORT", "")], true), Ok(auto));
         assert_eq!(
             config(&[("WORMHOLE_DEVICE", "/dev/x")], true),
-            Ok(Endpoint::Ring("/dev/x".into()))
+            Ok(Endpoint::Auto("/dev/x".into()))
         );
     }
 
     #[test]
     fn what_is_named_is_taken() {
-        assert_eq!(
-            config(&[("WORMHOLE_TRANSPORT", "ring")], false),
-            Ok(Endpoint::Ring(DEFAULT_DEVICE.into()))
-        );
+        for (name, endpoint) in [
+            ("auto", Endpoint::Auto as fn(PathBuf) -> Endpoint),
+            ("vmfunc", Endpoint::Vmfunc),
+            ("ring", Endpoint::Ring),
+        ] {
+            assert_eq!(
+                config(&[("WORMHOLE_TRANSPORT", name)], false),
+                Ok(endpoint(DEFAULT_DEVICE.into()))
+            );
+        }
         let tcp = Ok(Endpoint::Tcp("h:1".into()));
         let address = ("WORMHOLE_TCP", "h:1");
         assert_eq!(config(&[("WORMHOLE_TRANSPORT", "tcp"), address], true), tcp);

@@ -7,7 +7,8 @@
 //! A client has at most one call under way.
 //!
 //! `ring` runs over a channel of the window that two VMs share, `tcp` over a
-//! TCP connection; [`Config`] says which, and where the peer is. `memfd` and
+//! TCP connection; [`Config`] says which, and where the peer is. `vmfunc`, in a
+//! crate of its own, uses the channel of a `ring` and its [`Spare`] memory. `memfd` and
 //! [`pair()`] serve tests on one machine.
 //!
 //! The peer is not trusted: whatever it sends, or writes into shared memory,
@@ -34,6 +35,7 @@ pub use error::Error;
 pub use limits::Limits;
 pub use pair::{pair, Ends};
 pub use random::random;
+pub use ring::Spare;
 
 /// Whether a request awaits a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,9 @@ pub enum Kind {
     Call,
 }
 
-/// Client end of a connection. One request message, at most one reply.
+/// Client end of a connection. One request message, at most one reply. The first
+/// two bytes of a request say what it asks for (a function's number, little-endian);
+/// 0xffff is a transport's own.
 pub trait Client: Send {
     /// Hands over a request that awaits no reply. It may be kept back until the
     /// next [`call`](Client::call) or [`flush`](Client::flush), which send
@@ -95,20 +99,31 @@ pub trait Server: Send {
     fn reply(&mut self, reply: &[IoSlice<'_>]) -> Result<(), Error>;
 }
 
-/// Connects to the server that `config` names.
+/// Connects to the server that `config` names, by `ring` where it asks for
+/// exitless calls, too.
 pub fn connect(config: &Config) -> Result<Box<dyn Client>, Error> {
+    connect_spare(config).map(|(client, _)| client)
+}
+
+/// As [`connect`]; also gives the memory beside the messages, if there is any.
+pub fn connect_spare(config: &Config) -> Result<(Box<dyn Client>, Option<Spare>), Error> {
     let limits = &config.limits.bounded();
-    Ok(match &config.endpoint {
-        Endpoint::Ring(path) => Box::new(ring::device::connect(path, limits)?),
-        Endpoint::Tcp(address) => Box::new(tcp::connect(address, limits)?),
-        Endpoint::Memfd(path) => Box::new(ring::memfd::connect(path, limits)?),
-    })
+    let (client, spare) = match &config.endpoint {
+        Endpoint::Auto(path) | Endpoint::Vmfunc(path) | Endpoint::Ring(path) => {
+            ring::device::connect(path, limits)?
+        }
+        Endpoint::Tcp(address) => return Ok((Box::new(tcp::connect(address, limits)?), None)),
+        Endpoint::Memfd(path) => ring::memfd::connect(path, limits)?,
+    };
+    Ok((Box::new(client), Some(spare)))
 }
 
 /// Starts to listen where `config` says.
 pub fn listen(config: &Config) -> Result<Listener, Error> {
     let inner = match &config.endpoint {
-        Endpoint::Ring(path) => ListenerInner::Ring(ring::device::Listener::open(path)?),
+        Endpoint::Auto(path) | Endpoint::Vmfunc(path) | Endpoint::Ring(path) => {
+            ListenerInner::Ring(ring::device::Listener::open(path)?)
+        }
         Endpoint::Tcp(address) => ListenerInner::Tcp(tcp::Listener::bind(address)?),
         Endpoint::Memfd(path) => ListenerInner::Memfd(ring::memfd::Listener::bind(path)?),
     };
@@ -191,7 +206,9 @@ impl Connection {
     /// `config` and took it out with [`into_fd`](Connection::into_fd).
     pub fn from_fd(fd: OwnedFd, config: &Config) -> Result<Self, Error> {
         let inner = match &config.endpoint {
-            Endpoint::Ring(_) => ConnectionInner::Ring(ring::device::Connection::from_fd(fd)?),
+            Endpoint::Auto(_) | Endpoint::Vmfunc(_) | Endpoint::Ring(_) => {
+                ConnectionInner::Ring(ring::device::Connection::from_fd(fd)?)
+            }
             Endpoint::Tcp(_) => ConnectionInner::Tcp(tcp::Connection::from_fd(fd)),
             Endpoint::Memfd(_) => ConnectionInner::Memfd(ring::memfd::Connection::from_fd(fd)),
         };
@@ -212,12 +229,21 @@ impl Connection {
 
     /// Greets the client and returns the server end.
     pub fn serve(self) -> Result<Box<dyn Server>, Error> {
+        self.serve_spare().map(|(server, _)| server)
+    }
+
+    /// As [`serve`](Connection::serve); also gives the memory beside the
+    /// messages, if there is any.
+    pub fn serve_spare(self) -> Result<(Box<dyn Server>, Option<Spare>), Error> {
         let limits = &self.limits;
-        Ok(match self.inner {
-            ConnectionInner::Ring(connection) => Box::new(connection.serve(limits)?),
-            ConnectionInner::Tcp(connection) => Box::new(connection.serve(limits)?),
-            ConnectionInner::Memfd(connection) => Box::new(connection.serve(limits)?),
-        })
+        let (server, spare) = match self.inner {
+            ConnectionInner::Ring(connection) => connection.serve(limits)?,
+            ConnectionInner::Tcp(connection) => {
+                return Ok((Box::new(connection.serve(limits)?), None))
+            }
+            ConnectionInner::Memfd(connection) => connection.serve(limits)?,
+        };
+        Ok((Box::new(server), Some(spare)))
     }
 }
 

@@ -23,7 +23,9 @@ fn child(act: &str, config: &Config) -> Command {
         Endpoint::Memfd(path) => command
             .env("WORMHOLE_TRANSPORT", "memfd")
             .env("WORMHOLE_MEMFD", path),
-        Endpoint::Ring(_) => unreachable!("there is no such device here"),
+        Endpoint::Auto(_) | Endpoint::Vmfunc(_) | Endpoint::Ring(_) => {
+            unreachable!("there is no such device here")
+        }
     };
     command
 }

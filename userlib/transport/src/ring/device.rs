@@ -23,6 +23,7 @@ use super::doorbell::{Doorbell, Wake};
 use super::layout::Layout;
 use super::server::RingServer;
 use super::shared::Region;
+use super::spare::Spare;
 use crate::{Error, Limits};
 
 const INFO: Opcode = WORMHOLE_GUEST_IOC_INFO as Opcode;
@@ -116,7 +117,7 @@ impl Doorbell for File {
 }
 
 /// Takes a channel to the server VM.
-pub(crate) fn connect(path: &Path, limits: &Limits) -> Result<RingClient, Error> {
+pub(crate) fn connect(path: &Path, limits: &Limits) -> Result<(RingClient, Spare), Error> {
     let deadline = Instant::now() + limits.connect_timeout;
     let what = || format!("cannot connect through {}", path.display());
     let file = open(path, WORMHOLE_ROLE_CLIENT)?;
@@ -140,8 +141,10 @@ pub(crate) fn connect(path: &Path, limits: &Limits) -> Result<RingClient, Error>
         connect_timeout: deadline.saturating_duration_since(Instant::now()),
         ..*limits
     };
+    let kept = file.0.try_clone()?;
     let channel = file.into_channel(WORMHOLE_ROLE_CLIENT)?;
-    RingClient::greet(channel, "ring", &rest)
+    let spare = Spare::new(&channel, Some(kept));
+    Ok((RingClient::greet(channel, "ring", &rest)?, spare))
 }
 
 /// Takes in the clients of this VM's window.
@@ -198,8 +201,11 @@ impl Connection {
         self.bound.0
     }
 
-    pub(crate) fn serve(self, limits: &Limits) -> Result<RingServer, Error> {
-        RingServer::greet(self.bound.into_channel(WORMHOLE_ROLE_SERVER)?, limits)
+    pub(crate) fn serve(self, limits: &Limits) -> Result<(RingServer, Spare), Error> {
+        let kept = self.bound.0.try_clone()?;
+        let channel = self.bound.into_channel(WORMHOLE_ROLE_SERVER)?;
+        let spare = Spare::new(&channel, Some(kept));
+        Ok((RingServer::greet(channel, limits)?, spare))
     }
 }
 

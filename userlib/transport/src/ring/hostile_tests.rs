@@ -147,7 +147,7 @@ fn against_client(act: impl FnOnce(&mut Hostile)) -> Outcome {
             capacity: 0,
         };
         let mut client = match connect_over(b, &limits()) {
-            Ok(client) => client,
+            Ok((client, _)) => client,
             Err(error) => {
                 outcome.end = Err(error);
                 return outcome;
@@ -392,7 +392,7 @@ fn another_version_or_size_is_refused() {
         let channel = take_offer(b).unwrap();
         // As its hello would, but with another word.
         let block = Role::Client.block();
-        let version = 1 | (u64::from(MAX) << 32);
+        let version = 2 | (u64::from(MAX) << 32);
         let mut doorbell = channel.doorbell;
         for (at, value) in [
             (layout::VERSION, version),
@@ -416,9 +416,9 @@ fn another_version_or_size_is_refused() {
         server.join().unwrap()
     };
     greet(layout::SIZE, SIZE).unwrap();
-    let refused = greet(layout::VERSION, 2);
+    let refused = greet(layout::VERSION, 3);
     assert!(
-        matches!(refused, Err(Error::Version { ours: 1, theirs: 2 })),
+        matches!(refused, Err(Error::Version { ours: 2, theirs: 3 })),
         "{refused:?}"
     );
     let refused = greet(layout::SIZE, SIZE * 2);
@@ -437,7 +437,7 @@ fn a_used_channel_can_be_used_again() {
         }
     }
     let server = thread::spawn(move || serve(RingServer::greet(channel, &limits())));
-    let mut client = connect_over(b, &limits()).unwrap();
+    let (mut client, _) = connect_over(b, &limits()).unwrap();
     let mut reply = Vec::new();
     client.call(&[IoSlice::new(b"fresh")], &mut reply).unwrap();
     assert_eq!(reply, b"fresh");
@@ -578,7 +578,7 @@ proptest! {
         let memory = channel.memory.clone();
         let patient = Limits { timeout: Some(Duration::from_millis(20)), ..limits() };
         let server = thread::spawn(move || serve(RingServer::greet(channel, &patient)));
-        let mut client: RingClient = connect_over(b, &patient).unwrap();
+        let (mut client, _): (RingClient, _) = connect_over(b, &patient).unwrap();
         let vandal = thread::spawn(move || {
             for (word, value, control) in writes {
                 // Half of all hits go to the words, the others anywhere.

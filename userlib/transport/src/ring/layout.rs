@@ -80,10 +80,12 @@ impl Direction {
     }
 }
 
-/// The division of a channel: a page of words, two message rings, two bulk areas.
+/// The division of a channel: a page of words, two message rings, two bulk areas,
+/// and what is spare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     size: u64,
+    spare: u64,
     ring_capacity: u64,
     bulk_capacity: u64,
 }
@@ -96,9 +98,11 @@ impl Layout {
         }
         let ring_capacity = (size / 16).min(RING_MAX);
         let ring_capacity = 1 << ring_capacity.ilog2();
-        let bulk_capacity = (size - PAGE - 2 * ring_capacity) / 2 / PAGE * PAGE;
+        let spare = size / 4 / PAGE * PAGE;
+        let bulk_capacity = (size - spare - PAGE - 2 * ring_capacity) / 2 / PAGE * PAGE;
         Ok(Layout {
             size,
+            spare,
             ring_capacity,
             bulk_capacity,
         })
@@ -107,6 +111,12 @@ impl Layout {
     /// Size of the channel in bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The memory at the channel's end that messages leave alone: its offset,
+    /// a multiple of the page size, and its length.
+    pub(super) fn spare(&self) -> (u64, u64) {
+        (self.size / PAGE * PAGE - self.spare, self.spare)
     }
 
     /// Where what `sender` sends lies.
@@ -149,7 +159,9 @@ mod tests {
                     assert!(len > 0 && len % BULK_ALIGN == 0);
                     end = start + len;
                 }
-                assert!(end <= size && size - end < 3 * PAGE, "{size} {end}");
+                let (spare, len) = layout.spare();
+                assert!(end <= spare && spare - end < 3 * PAGE, "{size} {end}");
+                assert!(spare % PAGE == 0 && len >= size / 4 - PAGE && spare + len <= size);
                 assert!(request.inline_max() + 16 <= request.ring_capacity / 4);
                 assert!(request.piece_max() > request.inline_max());
             }

@@ -26,6 +26,7 @@ use super::doorbell::{Doorbell, Wake};
 use super::layout::Layout;
 use super::server::RingServer;
 use super::shared::Region;
+use super::spare::Spare;
 use crate::{Error, Limits};
 
 /// Size of a channel in bytes.
@@ -101,16 +102,21 @@ impl Doorbell for EventFds {
 }
 
 /// Connects to the server that listens on the socket at `path`.
-pub(crate) fn connect(path: &Path, limits: &Limits) -> Result<RingClient, Error> {
+pub(crate) fn connect(path: &Path, limits: &Limits) -> Result<(RingClient, Spare), Error> {
     let socket = UnixStream::connect(path)
         .map_err(|error| Error::setup(format!("cannot connect to {}", path.display()), error))?;
     connect_over(socket, limits)
 }
 
 /// Connects to the server at the other end of `socket`.
-pub(super) fn connect_over(socket: UnixStream, limits: &Limits) -> Result<RingClient, Error> {
+pub(super) fn connect_over(
+    socket: UnixStream,
+    limits: &Limits,
+) -> Result<(RingClient, Spare), Error> {
     socket.set_read_timeout(Some(limits.connect_timeout))?;
-    RingClient::greet(take_offer(socket)?, "memfd", limits)
+    let channel = take_offer(socket)?;
+    let spare = Spare::new(&channel, None);
+    Ok((RingClient::greet(channel, "memfd", limits)?, spare))
 }
 
 /// Takes in clients at a Unix socket.
@@ -172,8 +178,10 @@ impl Connection {
         self.socket.into()
     }
 
-    pub(crate) fn serve(self, limits: &Limits) -> Result<RingServer, Error> {
-        RingServer::greet(offer(self.socket, CHANNEL_SIZE)?, limits)
+    pub(crate) fn serve(self, limits: &Limits) -> Result<(RingServer, Spare), Error> {
+        let channel = offer(self.socket, CHANNEL_SIZE)?;
+        let spare = Spare::new(&channel, None);
+        Ok((RingServer::greet(channel, limits)?, spare))
     }
 }
 

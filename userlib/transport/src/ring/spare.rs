@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The memory of a channel that messages leave alone.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::channel::Channel;
+use super::shared::Region;
+use crate::Error;
+
+/// The memory of a channel that messages leave alone, for what goes beside
+/// them. Both ends can change it at any time: what is read is a copy, and may be
+/// anything.
+pub struct Spare {
+    region: Region,
+    offset: u64,
+    len: u64,
+    file: Option<OwnedFd>,
+}
+
+impl Spare {
+    /// Of a channel that was reached through `file`, a file of the guest driver.
+    pub(super) fn new(channel: &Channel, file: Option<OwnedFd>) -> Self {
+        let (offset, len) = channel.layout.spare();
+        Spare {
+            region: channel.memory.part(offset, len),
+            offset,
+            len,
+            file,
+        }
+    }
+
+    /// Bytes from the start of the channel to this memory.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.len
+    }
+
+    /// The guest driver's file that the channel belongs to, if it is one of a window.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Copies `parts` to `offset`, one behind the other. Gives the offset of
+    /// what follows.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if they do not fit.
+    pub fn write(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<u64, Error> {
+        let mut at = offset;
+        for part in parts {
+            let end = self.end(at, part.len() as u64)?;
+            self.region.write(at, part);
+            at = end;
+        }
+        Ok(at)
+    }
+
+    /// Appends a copy of the `len` bytes at `offset` to `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if they are not all there, [`Error::Io`] if there is no
+    /// memory for them.
+    pub fn read(&self, offset: u64, len: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        self.end(offset, len)?;
+        self.region
+            .append_to(offset, len, bytes)
+            .map_err(|_| Error::Io(std::io::ErrorKind::OutOfMemory.into()))
+    }
+
+    fn end(&self, offset: u64, len: u64) -> Result<u64, Error> {
+        offset
+            .checked_add(len)
+            .filter(|end| *end <= self.len)
+            .ok_or(Error::Misuse("an access beyond the spare memory"))
+    }
+}
