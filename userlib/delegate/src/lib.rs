@@ -33,6 +33,7 @@ mod gate;
 mod hop;
 mod maps;
 mod message;
+mod present;
 mod range;
 mod region;
 mod server;

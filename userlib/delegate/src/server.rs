@@ -13,6 +13,7 @@ use wormhole_uapi::{self as uapi, wormhole_carrier};
 
 use crate::device::{Channel, Door, Hop, Registered, Role};
 use crate::hop::{self, Place};
+use crate::present::Present;
 use crate::range::{self, Outcome, PAGE};
 use crate::region::{self, Pages};
 use crate::{cpu, maps, Entry, Error};
@@ -22,6 +23,8 @@ use crate::{cpu, maps, Entry, Error};
 const NAP: Duration = Duration::from_secs(1);
 /// How much is registered around an access that hopped.
 const AROUND: usize = 64 << 10;
+/// How much of a carrier's stack is registered at first.
+const STACK: usize = 256 << 10;
 /// What has come of a carrier's start, or an error number.
 const STARTING: i32 = 0;
 const STARTED: i32 = -1;
@@ -54,6 +57,10 @@ pub struct Options {
     pub data: bool,
     /// Registers what calls hop for, so that the next one does not.
     pub on_demand: bool,
+    /// Registers all memory of the process, the heap too, but only the pages that are in memory: at
+    /// first, and again whenever a call that hopped for memory has ended. For large libraries, of
+    /// which most is never read.
+    pub present: bool,
 }
 
 impl Default for Options {
@@ -63,6 +70,7 @@ impl Default for Options {
             stack: 256 << 10,
             data: true,
             on_demand: true,
+            present: false,
         }
     }
 }
@@ -125,7 +133,11 @@ impl Server {
             hops: Arc::default(),
             registered: Outcome::default(),
         };
-        server.registered = server.register_program(options.data)?;
+        server.registered = match options.present {
+            true => register_present(channel.as_ref())
+                .map_err(|errno| Error::system("cannot register the program", errno)),
+            false => server.register_program(options.data),
+        }?;
         let count = options.carriers.clamp(1, uapi::WORMHOLE_MAX_CARRIERS);
         for index in 0..count {
             server.start(index, entry, options)?;
@@ -157,11 +169,9 @@ impl Server {
     fn register_program(&self, data: bool) -> Result<Outcome, Error> {
         // Collected first: what is registered while the list is read may change it.
         let mut ranges = Vec::new();
-        let region = uapi::WORMHOLE_GATE_REGION as usize;
         maps::each(|mapping| {
-            let wanted = mapping.file && !mapping.special && !mapping.shared;
-            let in_region = (region..region + (1 << 30)).contains(&mapping.range.start);
-            if let (Some(rights), true) = (mapping.rights(), wanted && !in_region) {
+            let wanted = mapping.file && own(&mapping);
+            if let (Some(rights), true) = (mapping.rights(), wanted) {
                 if data || rights == Rights::READ_EXECUTE {
                     ranges.push((mapping.range, rights));
                 }
@@ -183,12 +193,9 @@ impl Server {
         let what = |errno| Error::system("cannot make a carrier", errno);
         let carrier = Arc::new(Carrier::new(index, entry, options.stack).map_err(what)?);
         self._memory.push(carrier.clone());
-        register(
-            self.channel.as_ref(),
-            carrier.stack_range(),
-            Rights::READ_WRITE,
-        )
-        .map_err(what)?;
+        let stack = carrier.stack_range();
+        let top = stack.start.max(stack.end.saturating_sub(STACK))..stack.end;
+        register(self.channel.as_ref(), top, Rights::READ_WRITE).map_err(what)?;
 
         let started = Arc::new(AtomicI32::new(STARTING));
         let mut park = Park {
@@ -196,6 +203,7 @@ impl Server {
             carrier: carrier.clone(),
             hops: self.hops.clone(),
             on_demand: options.on_demand,
+            present: options.present,
             xcr0: cpu::xcr0(),
         };
         let channel = self.channel.clone();
@@ -309,6 +317,7 @@ struct Park<D: Door> {
     carrier: Arc<Carrier>,
     hops: Arc<AtomicU64>,
     on_demand: bool,
+    present: bool,
     xcr0: u64,
 }
 
@@ -346,7 +355,8 @@ impl<D: Door> Park<D> {
         // SAFETY: while the state is HOPPED, and until RETURN, the host leaves the context to this
         // thread.
         let context = unsafe { self.carrier.context().as_mut() };
-        if self.on_demand && context.cause == uapi::WORMHOLE_HOP_MEMORY {
+        let memory = context.cause == uapi::WORMHOLE_HOP_MEMORY;
+        if self.on_demand && memory {
             register_around(self.door.as_ref(), context.fault_address as usize);
         }
         match hop::place(context) {
@@ -370,7 +380,12 @@ impl<D: Door> Park<D> {
         // SAFETY: adapted; the host put away the function's registers, or `begin` made new ones.
         // The stack is the carrier's, which is this thread's while the call has hopped; it leaves
         // ABOVE_STACK bytes. `Server::new` has put the gate page in place.
-        unsafe { hop::go_on(self.carrier.context().as_ptr()) }
+        let result = unsafe { hop::go_on(self.carrier.context().as_ptr()) };
+        if self.present && memory {
+            // What it has used from then on. What fails here hops again.
+            let _ = register_present(self.door.as_ref());
+        }
+        result
     }
 
     /// Before RETURN, as the host wants it: the next hop can come right after that.
@@ -378,6 +393,46 @@ impl<D: Door> Park<D> {
         let state = self.carrier.state();
         state.store(uapi::WORMHOLE_CARRIER_PARKED, Ordering::Release);
     }
+}
+
+/// Whether a mapping may be registered without being asked for.
+fn own(mapping: &maps::Mapping) -> bool {
+    let region = uapi::WORMHOLE_GATE_REGION as usize;
+    let in_region = (region..region + (1 << 30)).contains(&mapping.range.start);
+    !mapping.special && !mapping.shared && !in_region
+}
+
+/// Registers what is in memory. Allocates nothing.
+fn register_present(door: &dyn Door) -> Result<Outcome, Errno> {
+    let present = Present::open()?;
+    let mut total = Outcome::default();
+    let mut failed = None;
+    let mut one = |mapping: maps::Mapping| {
+        let Some(rights) = mapping.rights().filter(|_| own(&mapping)) else {
+            return Ok(());
+        };
+        let mut outcome = Ok(());
+        present.each(mapping.range, |run| match register(door, run, rights) {
+            Ok(now) => {
+                total.registered += now.registered;
+                total.skipped += now.skipped;
+                ControlFlow::Continue(())
+            }
+            Err(errno) => {
+                outcome = Err(errno);
+                ControlFlow::Break(())
+            }
+        })?;
+        outcome
+    };
+    maps::each(|mapping| match one(mapping) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(errno) => {
+            failed = Some(errno);
+            ControlFlow::Break(())
+        }
+    })?;
+    failed.map_or(Ok(total), Err)
 }
 
 /// Registers what a call hopped for, and its neighbourhood, as far as that is one mapping.
@@ -525,6 +580,7 @@ mod tests {
                 carrier,
                 hops: Arc::default(),
                 on_demand: true,
+                present: false,
                 xcr0: cpu::xcr0(),
             };
             Test { fake, park }
@@ -644,6 +700,37 @@ mod tests {
         assert_eq!(*test.fake.registered.lock().unwrap(), []);
     }
 
+    /// What the rest of the call has touched is registered with it.
+    #[test]
+    fn all_that_is_in_memory_is_registered_after_a_hop() {
+        let mut test = Test::new();
+        test.park.present = true;
+        let data = Pages::new(4 * PAGE, 0).unwrap();
+        // SAFETY: within the memory, which is this test's.
+        unsafe { data.start().add(2 * PAGE).write(1) };
+        let touched = data.start().addr() + 2 * PAGE;
+        let registered = |test: &Test, address: usize| {
+            let all = test.fake.registered.lock().unwrap();
+            let of = |at: &&(usize, usize, Rights)| (at.0..at.0 + at.1).contains(&address);
+            let found = all.iter().find(of).map(|at| at.2);
+            found
+        };
+        stop(test.context());
+        test.context().cause = uapi::WORMHOLE_HOP_SYSCALL;
+        test.hop();
+        assert_eq!(registered(&test, touched), None);
+        stop(test.context());
+        test.context().cause = uapi::WORMHOLE_HOP_MEMORY;
+        test.context().fault_address = 8;
+        test.hop();
+        assert_eq!(registered(&test, touched), Some(Rights::READ_WRITE));
+        assert_eq!(registered(&test, touched - PAGE), None);
+        let code = six as Entry as usize;
+        assert_eq!(registered(&test, code), Some(Rights::READ_EXECUTE));
+        let gate = uapi::WORMHOLE_GATE_ADDRESS as usize;
+        assert_eq!(registered(&test, gate), None);
+    }
+
     #[test]
     fn the_thread_returns_what_hopped() {
         let Test { fake, mut park } = Test::new();
@@ -710,6 +797,7 @@ mod tests {
             carrier: park.carrier,
             hops: park.hops,
             on_demand: true,
+            present: false,
             xcr0: park.xcr0,
         };
         park.run();
