@@ -4,6 +4,7 @@
 //! through a reference to its bytes.
 
 use std::collections::TryReserveError;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{fence, AtomicU64, Ordering};
@@ -154,6 +155,12 @@ impl Region {
         // SAFETY: the first `len` bytes of the spare capacity were just written.
         unsafe { bytes.set_len(filled) };
         Ok(())
+    }
+
+    /// Where it is mapped.
+    pub(super) fn addresses(&self) -> Range<usize> {
+        let start = self.address().addr().get();
+        start..start + self.len
     }
 
     fn address(&self) -> NonNull<u8> {

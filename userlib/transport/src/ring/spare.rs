@@ -2,6 +2,7 @@
 //! The memory of a channel that messages leave alone.
 
 use std::io::IoSlice;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::channel::Channel;
@@ -13,7 +14,6 @@ use crate::Error;
 /// anything.
 pub struct Spare {
     region: Region,
-    offset: u64,
     len: u64,
     file: Option<OwnedFd>,
 }
@@ -24,15 +24,14 @@ impl Spare {
         let (offset, len) = channel.layout.spare();
         Spare {
             region: channel.memory.part(offset, len),
-            offset,
             len,
             file,
         }
     }
 
-    /// Bytes from the start of the channel to this memory.
-    pub fn offset(&self) -> u64 {
-        self.offset
+    /// Where it is mapped.
+    pub fn addresses(&self) -> Range<usize> {
+        self.region.addresses()
     }
 
     /// Its size in bytes.

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Requests in the shared memory, one behind the other. Pure.
+//!
+//! A record is a header of 8 bytes (length of the request and what it is, `u32` each,
+//! little-endian), the request, and what is missing to a multiple of 8 bytes. A call is
+//! the last record of its batch.
+
+use wormhole_transport::Kind;
+
+/// Bytes of a record's header.
+pub(crate) const HEADER: u64 = 8;
+/// Most records of a batch: more would keep the client's vCPU in the server for long.
+pub(crate) const RECORDS: usize = 64;
+
+const POSTED: u32 = 0;
+const CALL: u32 = 1;
+
+/// Bytes of the record of a request of `len` bytes.
+pub(crate) fn record_size(len: u32) -> u64 {
+    HEADER + u64::from(len).next_multiple_of(8)
+}
+
+/// The header of a record.
+pub(crate) fn header(len: u32, kind: Kind) -> [u8; HEADER as usize] {
+    let kind = match kind {
+        Kind::Posted => POSTED,
+        Kind::Call => CALL,
+    };
+    (u64::from(len) | (u64::from(kind) << 32)).to_le_bytes()
+}
+
+/// A record of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) kind: Kind,
+    /// Of the request, from the start of the batch.
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
+}
+
+/// Goes through a batch of which nothing is believed.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    at: u64,
+    end: u64,
+    records: usize,
+    called: bool,
+}
+
+impl Walk {
+    /// A batch of `len` bytes in an area of `size`.
+    pub(crate) fn new(len: u64, size: u64) -> Result<Self, &'static str> {
+        match len <= size && len % 8 == 0 {
+            true => Ok(Walk {
+                at: 0,
+                end: len,
+                records: 0,
+                called: false,
+            }),
+            false => Err("a batch of impossible length"),
+        }
+    }
+
+    /// Where the next header is, if there is another one.
+    pub(crate) fn next(&self) -> Result<Option<u64>, &'static str> {
+        if self.at == self.end {
+            return Ok(None);
+        }
+        if self.called {
+            return Err("a record behind a call");
+        }
+        if self.records == RECORDS {
+            return Err("a batch of too many records");
+        }
+        Ok(Some(self.at))
+    }
+
+    /// Takes that header, of which this is a copy.
+    pub(crate) fn take(&mut self, header: [u8; HEADER as usize]) -> Result<Record, &'static str> {
+        let word = u64::from_le_bytes(header);
+        let (len, kind) = (word as u32, (word >> 32) as u32);
+        let kind = match kind {
+            POSTED => Kind::Posted,
+            CALL => Kind::Call,
+            _ => return Err("a record of an unknown kind"),
+        };
+        let offset = self.at + HEADER;
+        let next = self.at + record_size(len);
+        if next > self.end {
+            return Err("a record beyond its batch");
+        }
+        self.at = next;
+        self.records += 1;
+        self.called = kind == Kind::Call;
+        Ok(Record { kind, offset, len })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn walk(batch: &[u8], size: u64) -> Result<Vec<Record>, &'static str> {
+        let mut walk = Walk::new(batch.len() as u64, size)?;
+        let mut records = Vec::new();
+        while let Some(at) = walk.next()? {
+            let header = &batch[at as usize..][..HEADER as usize];
+            records.push(walk.take(header.try_into().unwrap())?);
+        }
+        Ok(records)
+    }
+
+    fn batch(requests: &[(usize, Kind)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (len, kind) in requests {
+            bytes.extend(header(*len as u32, *kind));
+            bytes.extend(vec![7; len.next_multiple_of(8)]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn there_and_back() {
+        let requests = [(0, Kind::Posted), (9, Kind::Posted), (8, Kind::Call)];
+        let records = walk(&batch(&requests), 4096).unwrap();
+        let found: Vec<_> = records.iter().map(|r| (r.len as usize, r.kind)).collect();
+        assert_eq!(found, requests);
+        assert_eq!(records[2].offset, 8 + 8 + 16 + 8);
+        assert_eq!(walk(&[], 4096), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let posted = (8, Kind::Posted);
+        let refused = |bytes: &[u8], size| walk(bytes, size).unwrap_err();
+        assert!(refused(&batch(&[posted]), 8).contains("length"));
+        assert!(refused(&[0; 7], 4096).contains("length"));
+        assert!(refused(&batch(&[(8, Kind::Call), posted]), 4096).contains("behind"));
+        assert!(refused(&batch(&[posted; RECORDS + 1]), 1 << 20).contains("many"));
+        assert!(walk(&batch(&[posted; RECORDS]), 1 << 20).is_ok());
+        let mut long = batch(&[posted]);
+        long[0] = 9;
+        assert!(refused(&long, 4096).contains("beyond"));
+        long[..8].copy_from_slice(&[255, 255, 255, 255, 0, 0, 0, 0]);
+        assert!(refused(&long, 4096).contains("beyond"));
+        long[4] = 2;
+        assert!(refused(&long, 4096).contains("unknown"));
+    }
+
+    proptest! {
+        #[test]
+        fn records_of_any_batch_lie_within_it(
+            bytes in vec(prop_oneof![Just(0u8), Just(1), Just(8), any::<u8>()], 0..400),
+        ) {
+            let length = bytes.len() as u64;
+            for record in walk(&bytes, 4096).unwrap_or_default() {
+                prop_assert!(record.offset + u64::from(record.len) <= length);
+            }
+        }
+    }
+}

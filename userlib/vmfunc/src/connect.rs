@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Connecting by the best way there is.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use wormhole_delegate::{Channel, Client as DelegateClient};
+use wormhole_transport::{Client, Config, Endpoint, Error};
+
+use crate::areas::Areas;
+use crate::client::{Refused, VmfuncClient};
+use crate::counts::Counts;
+use crate::greeting::{Offer, Upgrade};
+
+/// A connection.
+pub struct Connected {
+    /// The client's end.
+    pub client: Box<dyn Client>,
+    /// How its requests went, if some can be exitless.
+    pub counts: Option<Arc<Counts>>,
+    /// Why it is not exitless, where that was to be tried.
+    pub why: Option<wormhole_delegate::Error>,
+}
+
+/// Connects to the server that `config` names.
+///
+/// # Errors
+/// Also if exitless calls were asked for by name, and cannot be.
+pub fn connect(config: &Config) -> Result<Connected, Error> {
+    let refused = match config.endpoint {
+        Endpoint::Auto(_) => Refused::GoByRing,
+        Endpoint::Vmfunc(_) => Refused::Fail,
+        _ => {
+            return Ok(Connected {
+                client: wormhole_transport::connect(config)?,
+                counts: None,
+                why: None,
+            })
+        }
+    };
+    let (mut ring, spare) = wormhole_transport::connect_spare(config)?;
+    let areas = spare
+        .map(Areas::new)
+        .ok_or(Error::Protocol("a ring without a channel"))?;
+    let max_message = config.limits.max_message;
+    let offer = ask(ring.as_mut(), max_message)?;
+    match bind(&areas, offer) {
+        Ok(delegate) => {
+            let limits = (max_message, offer.max_message);
+            let client = VmfuncClient::new(ring, delegate, areas, refused, limits);
+            Ok(Connected {
+                counts: Some(client.counts()),
+                client: Box::new(client),
+                why: None,
+            })
+        }
+        Err(error) if refused == Refused::Fail => Err(Error::Setup {
+            what: "cannot connect by vmfunc".into(),
+            source: io::Error::other(error),
+        }),
+        Err(error) => Ok(Connected {
+            client: ring,
+            counts: None,
+            why: Some(error),
+        }),
+    }
+}
+
+/// Asks the server for exitless calls.
+pub(crate) fn ask(ring: &mut dyn Client, max_message: u32) -> Result<Offer, Error> {
+    let mut reply = Vec::new();
+    let request = Upgrade { max_message }.pack();
+    ring.call(&[IoSlice::new(&request)], &mut reply)?;
+    Offer::unpack(&reply).ok_or(Error::Protocol("no answer to a greeting"))
+}
+
+fn bind(areas: &Areas, offer: Offer) -> Result<DelegateClient, wormhole_delegate::Error> {
+    match offer.errno {
+        0 => {}
+        libc::EOPNOTSUPP => {
+            return Err(wormhole_delegate::Error::Unsupported(
+                "the server has no VMFUNC",
+            ))
+        }
+        errno => {
+            return Err(wormhole_delegate::Error::System {
+                what: "the server cannot serve exitless calls".into(),
+                source: io::Error::from_raw_os_error(errno),
+            })
+        }
+    }
+    DelegateClient::bind(&channel(areas)?)
+}
+
+/// The channel that the areas belong to, as exitless calls want it.
+pub(crate) fn channel(areas: &Areas) -> Result<Arc<Channel>, wormhole_delegate::Error> {
+    let file = areas
+        .file()
+        .ok_or(wormhole_delegate::Error::Unsupported(
+            "not a channel of the guest driver",
+        ))?
+        .try_clone_to_owned()
+        .map_err(|source| wormhole_delegate::Error::System {
+            what: "no file descriptor for exitless calls".into(),
+            source,
+        })?;
+    Channel::from_fd(file).map(Arc::new)
+}

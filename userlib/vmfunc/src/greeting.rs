@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the two sides say by ring before the first exitless call. Pure.
+
+/// Stands where a request has its function's number, and is none.
+const UPGRADE: u16 = 0xffff;
+const VERSION: u16 = 1;
+
+/// The client's first message, a call: it would like exitless calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Upgrade {
+    /// Longest message that the client accepts.
+    pub(crate) max_message: u32,
+}
+
+/// The server's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// 0, or why there are no exitless calls.
+    pub(crate) errno: i32,
+    /// Longest message that the server accepts.
+    pub(crate) max_message: u32,
+}
+
+/// Whether a request is a greeting, or was meant to be one.
+pub(crate) fn is_greeting(request: &[u8]) -> bool {
+    request.starts_with(&UPGRADE.to_le_bytes())
+}
+
+impl Upgrade {
+    pub(crate) fn pack(self) -> [u8; 8] {
+        let head = u64::from(UPGRADE) | (u64::from(VERSION) << 16);
+        (head | (u64::from(self.max_message) << 32)).to_le_bytes()
+    }
+
+    pub(crate) fn unpack(bytes: &[u8]) -> Option<Self> {
+        let word = u64::from_le_bytes(bytes.try_into().ok()?);
+        let upgrade = Upgrade {
+            max_message: (word >> 32) as u32,
+        };
+        (upgrade.pack() == bytes).then_some(upgrade)
+    }
+}
+
+impl Offer {
+    pub(crate) fn pack(self) -> [u8; 8] {
+        let errno = u64::from(self.errno.unsigned_abs());
+        (errno | (u64::from(self.max_message) << 32)).to_le_bytes()
+    }
+
+    pub(crate) fn unpack(bytes: &[u8]) -> Option<Self> {
+        let word = u64::from_le_bytes(bytes.try_into().ok()?);
+        Some(Offer {
+            errno: i32::try_from(word as u32).ok()?,
+            max_message: (word >> 32) as u32,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        let upgrade = Upgrade { max_message: 77 };
+        let bytes = upgrade.pack();
+        assert!(is_greeting(&bytes) && !is_greeting(&[0xff]) && !is_greeting(&[0xff, 0, 0, 0]));
+        assert_eq!(Upgrade::unpack(&bytes), Some(upgrade));
+        assert_eq!(Upgrade::unpack(&bytes[..7]), None);
+        let mut other = bytes;
+        other[2] = 9;
+        assert_eq!(Upgrade::unpack(&other), None, "another version");
+        let offer = Offer {
+            errno: 95,
+            max_message: u32::MAX,
+        };
+        assert_eq!(Offer::unpack(&offer.pack()), Some(offer));
+        assert_eq!(Offer::unpack(&[0xff; 8]), None);
+    }
+}

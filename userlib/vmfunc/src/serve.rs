@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The server's side of one client, which may ask for exitless calls or not.
+
+use std::fmt::Display;
+use std::io::IoSlice;
+use std::sync::{Arc, OnceLock};
+
+use wormhole_delegate::{Options, Rights};
+use wormhole_transport::{Error, Kind, Server, Spare};
+
+use crate::areas::Areas;
+use crate::connect::channel;
+use crate::desk::Desk;
+use crate::greeting::{is_greeting, Offer, Upgrade};
+
+/// Stack of a carrier: a vendor's compiler may run there.
+const STACK: usize = 8 << 20;
+
+/// Gives the reply to a call.
+///
+/// # Errors
+/// [`Error::TooLarge`] if the client would not accept it: another one can be given.
+pub type Reply<'a> = dyn FnMut(&[IoSlice<'_>]) -> Result<(), Error> + 'a;
+
+/// What carries out requests.
+pub trait Handler: Send {
+    /// Why a client cannot be served any longer.
+    type Error: Display;
+
+    /// Carries out a request. `reply` is to be called if it is a [`Kind::Call`].
+    fn handle(
+        &mut self,
+        request: &[u8],
+        kind: Kind,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Self::Error>;
+
+    /// A delegated call was the last one: nothing will be carried out any more. May end
+    /// the process.
+    fn over(&mut self, why: &dyn Display);
+}
+
+/// Why a client is not served any longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError<E: Display> {
+    /// The connection failed.
+    #[error(transparent)]
+    Transport(#[from] Error),
+    /// The client sent something that is no request.
+    #[error("{0}")]
+    Handler(E),
+}
+
+/// Something that delegated calls come to.
+trait Called: Send + Sync {
+    fn call(&self, operation: u64, argument: u64) -> u64;
+}
+
+impl<H: Handler> Called for Desk<H> {
+    fn call(&self, operation: u64, argument: u64) -> u64 {
+        Desk::call(self, operation, argument)
+    }
+}
+
+/// Where the delegated calls of this process's one client come to.
+static CALLED: OnceLock<Arc<dyn Called>> = OnceLock::new();
+
+extern "C" fn entry(operation: u64, argument: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
+    match CALLED.get() {
+        Some(called) => called.call(operation, argument),
+        None => crate::OVER,
+    }
+}
+
+/// Serves a client until it goes. `spare` is its channel's; without it, or if the client does
+/// not ask for exitless calls, all goes by messages. At most `carriers` exitless calls are
+/// under way at once, and one process can have one client that makes any.
+///
+/// # Errors
+/// If the connection fails or the client breaks the protocol.
+pub fn serve<H: Handler + 'static>(
+    ring: &mut dyn Server,
+    spare: Option<Spare>,
+    mut handler: H,
+    max_message: u32,
+    carriers: u32,
+) -> Result<(), ServeError<H::Error>> {
+    let mut request = Vec::new();
+    let Some(kind) = ring.receive(&mut request)? else {
+        return Ok(());
+    };
+    let upgrade = match kind {
+        Kind::Call if is_greeting(&request) => Some(
+            Upgrade::unpack(&request).ok_or(Error::Protocol("a greeting of another version"))?,
+        ),
+        _ => None,
+    };
+    if let (Some(upgrade), Some(spare)) = (upgrade, spare) {
+        let areas = Areas::new(spare);
+        let desk = Arc::new(Desk::new(areas, handler, upgrade.max_message, max_message));
+        return attend(ring, desk, max_message, carriers);
+    }
+    if upgrade.is_some() {
+        answer(ring, libc::EOPNOTSUPP, max_message)?;
+    } else {
+        let mut reply = |parts: &[IoSlice<'_>]| ring.reply(parts);
+        let handled = handler.handle(&request, kind, &mut reply);
+        handled.map_err(ServeError::Handler)?;
+    }
+    while let Some(kind) = ring.receive(&mut request)? {
+        let mut reply = |parts: &[IoSlice<'_>]| ring.reply(parts);
+        let handled = handler.handle(&request, kind, &mut reply);
+        handled.map_err(ServeError::Handler)?;
+    }
+    Ok(())
+}
+
+/// Answers a greeting.
+fn answer(ring: &mut dyn Server, errno: i32, max_message: u32) -> Result<(), Error> {
+    let offer = Offer { errno, max_message };
+    ring.reply(&[IoSlice::new(&offer.pack())])
+}
+
+/// Serves a client that would like exitless calls.
+fn attend<H: Handler + 'static>(
+    ring: &mut dyn Server,
+    desk: Arc<Desk<H>>,
+    max_message: u32,
+    carriers: u32,
+) -> Result<(), ServeError<H::Error>> {
+    // The session ends before this returns, and with it the last delegated call.
+    let server = open(&desk, carriers);
+    let errno = server.as_ref().map_or_else(|error| error.errno(), |_| 0);
+    answer(ring, errno, max_message)?;
+    messages(ring, &desk)
+}
+
+/// Carries out what comes by ring.
+pub(crate) fn messages<H: Handler>(
+    ring: &mut dyn Server,
+    desk: &Desk<H>,
+) -> Result<(), ServeError<H::Error>> {
+    let mut request = Vec::new();
+    while let Some(kind) = ring.receive(&mut request)? {
+        let mut reply = |parts: &[IoSlice<'_>]| ring.reply(parts);
+        let handled = desk.message(&request, kind, &mut reply);
+        handled.map_err(ServeError::Handler)?;
+    }
+    Ok(())
+}
+
+/// Opens the session of exitless calls.
+fn open<H: Handler + 'static>(
+    desk: &Arc<Desk<H>>,
+    carriers: u32,
+) -> Result<wormhole_delegate::Server, wormhole_delegate::Error> {
+    let channel = channel(desk.areas())?;
+    let called: Arc<dyn Called> = desk.clone();
+    if CALLED.set(called).is_err() {
+        return Err(wormhole_delegate::Error::Unsupported(
+            "this process has a client already",
+        ));
+    }
+    let options = Options {
+        carriers,
+        stack: STACK,
+        present: true,
+        ..Options::default()
+    };
+    let server = wormhole_delegate::Server::new(&channel, entry, options)?;
+    server.register(desk.areas().addresses(), Rights::READ_WRITE)?;
+    Ok(server)
+}
