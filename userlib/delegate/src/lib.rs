@@ -28,7 +28,6 @@ mod client;
 mod cpu;
 mod device;
 mod error;
-mod ffi;
 mod gate;
 mod hop;
 mod maps;

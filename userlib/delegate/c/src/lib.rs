@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The C interface, `include/wormhole_delegate.h`.
+//! The C interface, `include/wormhole_delegate.h`. A crate of its own: whatever
+//! library has it linked in exports these names.
 
 use std::ffi::{c_char, c_int, CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path as FilePath;
 use std::ptr::null_mut;
 
-use crate::{Caller, Entry, Error, Listener, Options, Path, Service};
+use wormhole_delegate::{Caller, Entry, Error, Listener, Options, Path, Service};
 
 fn set_errno(errno: c_int) {
     // SAFETY: this thread's own variable.
