@@ -355,10 +355,9 @@ impl<D: Door> Park<D> {
         // SAFETY: while the state is HOPPED, and until RETURN, the host leaves the context to this
         // thread.
         let context = unsafe { self.carrier.context().as_mut() };
-        let memory = context.cause == uapi::WORMHOLE_HOP_MEMORY;
-        if self.on_demand && memory {
-            register_around(self.door.as_ref(), context.fault_address as usize);
-        }
+        let missing = self.on_demand
+            && context.cause == uapi::WORMHOLE_HOP_MEMORY
+            && register_around(self.door.as_ref(), context.fault_address as usize);
         match hop::place(context) {
             Place::Leaving(result) => {
                 self.parked();
@@ -381,7 +380,7 @@ impl<D: Door> Park<D> {
         // The stack is the carrier's, which is this thread's while the call has hopped; it leaves
         // ABOVE_STACK bytes. `Server::new` has put the gate page in place.
         let result = unsafe { hop::go_on(self.carrier.context().as_ptr()) };
-        if self.present && memory {
+        if self.present && missing {
             // What it has used from then on. What fails here hops again.
             let _ = register_present(self.door.as_ref());
         }
@@ -435,14 +434,15 @@ fn register_present(door: &dyn Door) -> Result<Outcome, Errno> {
     failed.map_or(Ok(total), Err)
 }
 
-/// Registers what a call hopped for, and its neighbourhood, as far as that is one mapping.
-fn register_around(door: &dyn Door, address: usize) {
+/// Registers what a call hopped for, and its neighbourhood, as far as that is one mapping. False
+/// if that is nothing that could be.
+fn register_around(door: &dyn Door, address: usize) -> bool {
     // What fails here hops again.
     let Ok(Some(mapping)) = maps::find(address) else {
-        return;
+        return false;
     };
     let Some(rights) = mapping.rights().filter(|_| !mapping.special) else {
-        return;
+        return false;
     };
     let page = address / PAGE * PAGE;
     let around = page / AROUND * AROUND;
@@ -458,6 +458,7 @@ fn register_around(door: &dyn Door, address: usize) {
     // The page itself first, should the rest fail.
     let _ = range::register(page..page + PAGE, near);
     let _ = range::register(around, near);
+    true
 }
 
 #[cfg(test)]
@@ -723,8 +724,12 @@ mod tests {
         test.context().cause = uapi::WORMHOLE_HOP_MEMORY;
         test.context().fault_address = 8;
         test.hop();
+        assert_eq!(registered(&test, touched), None);
+        stop(test.context());
+        test.context().cause = uapi::WORMHOLE_HOP_MEMORY;
+        test.context().fault_address = test.park.carrier.stack_range().start as u64;
+        test.hop();
         assert_eq!(registered(&test, touched), Some(Rights::READ_WRITE));
-        assert_eq!(registered(&test, touched - PAGE), None);
         let code = six as Entry as usize;
         assert_eq!(registered(&test, code), Some(Rights::READ_EXECUTE));
         let gate = uapi::WORMHOLE_GATE_ADDRESS as usize;
