@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a child process does: serve one client, or look whether OpenCL is there.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use anyhow::Context;
-use wormhole_opencl_server::{Binaries, Library, Limits, Session};
-use wormhole_transport::{Config, Connection};
+use wormhole_opencl_server::{Binaries, Library, Limits, ServeError, Session};
+use wormhole_transport::{Config, Connection, Kind};
+use wormhole_vmfunc::{Handler, Reply};
 
 use crate::options::Options;
-use crate::watchdog;
+use crate::{heap, watchdog};
 
 /// In the environment of whatever the vendor's loader loads: a Wormhole client
 /// library there offers no platforms, so that no server serves itself.
@@ -17,6 +19,28 @@ const MARK: &str = "WORMHOLE_SERVER";
 fn vendor(options: &Options) -> anyhow::Result<wormhole_opencl_server::api::Vendor> {
     std::env::set_var(MARK, "1");
     Ok(Library::load(&options.library)?)
+}
+
+/// The client of this process.
+struct OpenCl(Session);
+
+impl Handler for OpenCl {
+    type Error = ServeError;
+
+    fn handle(
+        &mut self,
+        request: &[u8],
+        kind: Kind,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), ServeError> {
+        self.0.handle(request, kind, reply)
+    }
+
+    fn over(&mut self, why: &dyn Display) {
+        log::warn!("an exitless call was the client's last: {why}");
+        // SAFETY: _exit only ends the process, which is this client's alone.
+        unsafe { libc::_exit(1) }
+    }
 }
 
 /// Fails if there is no OpenCL platform to serve.
@@ -40,7 +64,8 @@ pub fn serve(
     let fd = connection.into_fd();
     let watched = fd.try_clone().context("no file descriptor to watch")?;
     let connection = Connection::from_fd(fd, config)?;
-    let mut server = connection.serve().context("no client after all")?;
+    let (mut server, spare) = connection.serve_spare().context("no client after all")?;
+    heap::settle();
     watchdog::start(watched).context("cannot watch the connection")?;
     let vendor = vendor(options)?;
     let limits = Limits {
@@ -48,6 +73,8 @@ pub fn serve(
         ..Limits::default()
     };
     let binaries = Binaries::new(binaries.to_path_buf(), options.max_binaries);
-    Session::new(vendor, binaries, limits).serve(&mut *server)?;
+    let client = OpenCl(Session::new(vendor, binaries, limits));
+    let (max_message, carriers) = (config.limits.max_message, options.carriers);
+    wormhole_vmfunc::serve(&mut *server, spare, client, max_message, carriers)?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod daemon;
+mod heap;
 mod logger;
 mod options;
 mod watchdog;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_DEVICE_NOT_AVAILABLE, CL_OUT_OF_RESOURCES};
@@ -16,6 +16,7 @@ use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::{Malformed, Writer};
 use wormhole_transport::{Client, Config, Error};
+use wormhole_vmfunc::Counts;
 
 use crate::api;
 use crate::log::{self, Level};
@@ -64,6 +65,7 @@ impl Landing {
 
 static CONNECTION: OnceLock<Option<Mutex<Connection>>> = OnceLock::new();
 static NAME: OnceLock<&'static str> = OnceLock::new();
+static COUNTS: OnceLock<Arc<Counts>> = OnceLock::new();
 static DOWN: AtomicBool = AtomicBool::new(false);
 static FORKED: AtomicBool = AtomicBool::new(false);
 
@@ -79,9 +81,9 @@ fn connect() -> Option<Mutex<Connection>> {
         );
         return None;
     }
-    let client = Config::from_env().and_then(|config| wormhole_transport::connect(&config));
-    let client = match client {
-        Ok(client) => client,
+    let connected = Config::from_env().and_then(|config| wormhole_vmfunc::connect(&config));
+    let connected = match connected {
+        Ok(connected) => connected,
         Err(error) => {
             log::line(Level::Error, format_args!("no server: {error}"));
             return None;
@@ -90,8 +92,17 @@ fn connect() -> Option<Mutex<Connection>> {
     // A child shares the parent's connection, and would garble it.
     // SAFETY: `forked` only stores to an atomic.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    let name = NAME.get_or_init(|| client.transport());
-    log::line(Level::Info, format_args!("connected by {name}"));
+    let client = connected.client;
+    let name = client.transport();
+    match connected.why {
+        Some(why) => log::line(Level::Info, format_args!("connected by {name}: {why}")),
+        None => log::line(Level::Info, format_args!("connected by {name}")),
+    }
+    // Both are only for the statistics, and this runs once.
+    let _ = NAME.set(name);
+    if let Some(counts) = connected.counts {
+        let _ = COUNTS.set(counts);
+    }
     Some(Mutex::new(Connection {
         client,
         reply: Vec::new(),
@@ -119,9 +130,21 @@ fn lock() -> Result<MutexGuard<'static, Connection>, cl_int> {
     }
 }
 
-/// Name of the transport in use, or "none".
+/// Name of the transport in use, or "none". Never waits for a call that is under way.
 pub(crate) fn transport_name() -> &'static str {
-    NAME.get().copied().unwrap_or("none")
+    match CONNECTION
+        .get()
+        .and_then(Option::as_ref)
+        .map(Mutex::try_lock)
+    {
+        Some(Ok(connection)) => connection.client.transport(),
+        _ => NAME.get().copied().unwrap_or("none"),
+    }
+}
+
+/// How requests went, if some could be exitless.
+pub(crate) fn counts() -> Option<&'static Counts> {
+    COUNTS.get().map(Arc::as_ref)
 }
 
 /// Another status for a call that fails because the server cannot be reached.

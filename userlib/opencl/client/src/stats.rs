@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wormhole_opencl_protocol::api::{FUNCTIONS, FUNCTION_NAMES};
+use wormhole_vmfunc::{Counts, FunctionCounts};
 
 use crate::connection;
 use crate::log::{self, Level};
@@ -34,12 +35,16 @@ pub(crate) fn count_sync() {
 fn json() -> String {
     let counts: Vec<_> = CALLS.iter().map(|c| c.load(Ordering::Relaxed)).collect();
     let mut text = format!(
-        "{{\"transport\":\"{}\",\"calls\":{},\"posted\":{},\"sync\":{},\"functions\":{{",
+        "{{\"transport\":\"{}\",\"calls\":{},\"posted\":{},\"sync\":{},",
         connection::transport_name(),
         counts.iter().sum::<u64>(),
         POSTED.load(Ordering::Relaxed),
         SYNC.load(Ordering::Relaxed),
     );
+    if let Some(ways) = connection::counts() {
+        put_ways(&mut text, ways);
+    }
+    text.push_str("\"functions\":{");
     let used = FUNCTION_NAMES
         .iter()
         .zip(&counts)
@@ -51,6 +56,29 @@ fn json() -> String {
     }
     text.push_str("}}\n");
     text
+}
+
+/// How requests went: exitless, of these hopped home, posted in batches, by ring.
+fn put_ways(text: &mut String, ways: &Counts) {
+    let fields = |of: FunctionCounts| {
+        format!(
+            "\"delegated\":{},\"hopped\":{},\"batched\":{},\"home\":{}",
+            of.delegated, of.hopped, of.posted, of.home
+        )
+    };
+    let used = (0u16..)
+        .zip(FUNCTION_NAMES)
+        .map(|(number, name)| (name, ways.of(number)))
+        .filter(|(_, of)| *of != FunctionCounts::default())
+        .map(|(name, of)| format!("\"{name}\":{{{}}}", fields(of)));
+    let used: Vec<_> = used.collect();
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "{},\"ways\":{{{}}},",
+        fields(ways.total()),
+        used.join(",")
+    );
 }
 
 extern "C" fn at_unload() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Serves one OpenCL client.
 //!
-//! A [`Session`] reads requests from a connection, carries them out with the
-//! functions of a vendor's OpenCL library and replies. [`api`] is generated
+//! A [`Session`] carries requests out with the functions of a vendor's OpenCL
+//! library, and replies. [`api`] is generated
 //! from `opencl/spec/opencl.spec.rs`.
 //!
 //! Nothing that a client sends is believed: handles are looked up by kind,

@@ -11,7 +11,8 @@ use wormhole_opencl_protocol::frame::{open_request, Landed};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::{Malformed, Wire, Writer};
-use wormhole_transport::{Error, Kind as Answer, Server};
+use wormhole_transport::{Error, Kind as Answer};
+use wormhole_vmfunc::Reply;
 
 use crate::account::Accounts;
 use crate::api::{dispatch, Vendor};
@@ -107,23 +108,25 @@ impl Session {
         Ok(answered.then_some(result))
     }
 
-    /// Serves the client until it goes.
+    /// Carries out one request, and gives the reply to it if it is a call.
     ///
     /// # Errors
-    /// If the connection fails or the client breaks the protocol.
-    pub fn serve(&mut self, connection: &mut dyn Server) -> Result<(), ServeError> {
-        let mut request = Vec::new();
-        while let Some(kind) = connection.receive(&mut request)? {
-            if let Some(result) = self.request(&request, kind == Answer::Call)? {
-                self.reply(connection, result)?;
-            }
+    /// If the reply cannot be given or the client breaks the protocol.
+    pub fn handle(
+        &mut self,
+        request: &[u8],
+        kind: Answer,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), ServeError> {
+        if let Some(result) = self.request(request, kind == Answer::Call)? {
+            self.reply(reply, result)?;
         }
         Ok(())
     }
 
     fn reply(
         &mut self,
-        connection: &mut dyn Server,
+        reply: &mut Reply<'_>,
         result: Result<Vec<u8>, cl_int>,
     ) -> Result<(), Error> {
         let (status, body) = match result {
@@ -140,13 +143,13 @@ impl Session {
         landed.put(&mut head);
         let mut parts = head.parts();
         parts.push(IoSlice::new(&body));
-        match connection.reply(&parts) {
+        match reply(&parts) {
             Err(Error::TooLarge { len, max }) => {
                 log::warn!("a reply of {len} bytes is over the limit of {max}");
                 let mut head = Writer::new();
                 CL_OUT_OF_RESOURCES.put(&mut head);
                 Vec::<Landed<'_>>::new().put(&mut head);
-                connection.reply(&head.parts())
+                reply(&head.parts())
             }
             result => result,
         }
