@@ -41,21 +41,27 @@ static inline void *allocate(size_t bytes)
 	return p;
 }
 
-/* The number after -n, or @size. */
-static inline size_t size_option(int argc, char **argv, size_t size)
+/* Numbers after -n, and after -r if the program has rounds; they stay as they are otherwise. */
+static inline void options(int argc, char **argv, size_t *size, size_t *rounds)
 {
-	char *end;
+	for (int i = 1; i < argc; i += 2) {
+		size_t *number = NULL;
+		unsigned long n = 0;
+		char *end = "no";
 
-	if (argc == 1)
-		return size;
-	if (argc == 3 && strcmp(argv[1], "-n") == 0) {
-		unsigned long n = strtoul(argv[2], &end, 10);
-
-		if (*argv[2] != '\0' && *end == '\0' && n > 0 && n <= UINT32_MAX / 64)
-			return n;
+		if (strcmp(argv[i], "-n") == 0)
+			number = size;
+		else if (strcmp(argv[i], "-r") == 0)
+			number = rounds;
+		if (number && i + 1 < argc && *argv[i + 1] != '\0')
+			n = strtoul(argv[i + 1], &end, 10);
+		if (*end != '\0' || n == 0 || n > UINT32_MAX / 64) {
+			fprintf(stderr, "usage: %s [-n SIZE]%s\n", argv[0],
+				rounds ? " [-r ROUNDS]" : "");
+			exit(2);
+		}
+		*number = n;
 	}
-	fprintf(stderr, "usage: %s [-n SIZE]\n", argv[0]);
-	exit(2);
 }
 
 static inline void sample_open(struct sample *s)

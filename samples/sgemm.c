@@ -34,7 +34,10 @@ static const char source[] =
 
 int main(int argc, char **argv)
 {
-	const size_t n = size_option(argc, argv, 64);
+	size_t n = 64;
+
+	options(argc, argv, &n, NULL);
+
 	const size_t bytes = n * n * sizeof(float);
 	const size_t rounded = (n + TILE - 1) / TILE * TILE;
 	const size_t global[2] = { rounded, rounded };

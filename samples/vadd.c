@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 /*
- * Vector addition in plain OpenCL 1.2, checked against the host.
+ * Vector addition in plain OpenCL 1.2, checked against the host. Each round adds
+ * something else, and reads the result back.
  *
- * usage: vadd [-n ELEMENTS]
+ * usage: vadd [-n ELEMENTS] [-r ROUNDS]
  */
 #include "sample.h"
 
 static const char source[] =
 	"__kernel void vadd(__global const float *a, __global const float *b,\n"
-	"                   __global float *c, uint n)\n"
+	"                   __global float *c, uint n, float more)\n"
 	"{\n"
 	"	size_t i = get_global_id(0);\n"
 	"	if (i < n)\n"
-	"		c[i] = a[i] + b[i];\n"
+	"		c[i] = a[i] + b[i] + more;\n"
 	"}\n";
 
 int main(int argc, char **argv)
 {
-	const size_t n = size_option(argc, argv, 65536);
+	size_t n = 65536, rounds = 1;
+
+	options(argc, argv, &n, &rounds);
+
 	const size_t bytes = n * sizeof(float);
 	const size_t local = 64;
 	const size_t global = (n + local - 1) / local * local;
@@ -49,17 +53,25 @@ int main(int argc, char **argv)
 	check(clSetKernelArg(kernel, 1, sizeof(in_b), &in_b), "clSetKernelArg");
 	check(clSetKernelArg(kernel, 2, sizeof(out), &out), "clSetKernelArg");
 	check(clSetKernelArg(kernel, 3, sizeof(count), &count), "clSetKernelArg");
-	check(clEnqueueNDRangeKernel(s.queue, kernel, 1, NULL, &global, &local, 0, NULL, NULL),
-	      "clEnqueueNDRangeKernel");
-	check(clEnqueueReadBuffer(s.queue, out, CL_FALSE, 0, bytes, c, 0, NULL, NULL),
-	      "clEnqueueReadBuffer");
-	check(clFinish(s.queue), "clFinish");
+	for (size_t round = 0; round < rounds && good; round++) {
+		/* Sums stay exact in single precision. */
+		const float more = (float)(round % 1024);
 
-	for (size_t i = 0; i < n; i++) {
-		if (c[i] != a[i] + b[i]) {
-			fprintf(stderr, "vadd: element %zu is %g, not %g\n", i, c[i], a[i] + b[i]);
-			good = 0;
-			break;
+		check(clSetKernelArg(kernel, 4, sizeof(more), &more), "clSetKernelArg");
+		check(clEnqueueNDRangeKernel(s.queue, kernel, 1, NULL, &global, &local, 0, NULL,
+					     NULL),
+		      "clEnqueueNDRangeKernel");
+		check(clEnqueueReadBuffer(s.queue, out, CL_FALSE, 0, bytes, c, 0, NULL, NULL),
+		      "clEnqueueReadBuffer");
+		check(clFinish(s.queue), "clFinish");
+
+		for (size_t i = 0; i < n; i++) {
+			if (c[i] != a[i] + b[i] + more) {
+				fprintf(stderr, "vadd: round %zu: element %zu is %g, not %g\n",
+					round, i, c[i], a[i] + b[i] + more);
+				good = 0;
+				break;
+			}
 		}
 	}
 
