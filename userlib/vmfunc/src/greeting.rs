@@ -21,11 +21,6 @@ pub(crate) struct Offer {
     pub(crate) max_message: u32,
 }
 
-/// Whether a request is a greeting, or was meant to be one.
-pub(crate) fn is_greeting(request: &[u8]) -> bool {
-    request.starts_with(&UPGRADE.to_le_bytes())
-}
-
 impl Upgrade {
     pub(crate) fn pack(self) -> [u8; 8] {
         let head = u64::from(UPGRADE) | (u64::from(VERSION) << 16);
@@ -64,7 +59,7 @@ mod tests {
     fn there_and_back() {
         let upgrade = Upgrade { max_message: 77 };
         let bytes = upgrade.pack();
-        assert!(is_greeting(&bytes) && !is_greeting(&[0xff]) && !is_greeting(&[0xff, 0, 0, 0]));
+        assert_eq!(bytes[..2], [0xff, 0xff]);
         assert_eq!(Upgrade::unpack(&bytes), Some(upgrade));
         assert_eq!(Upgrade::unpack(&bytes[..7]), None);
         let mut other = bytes;

@@ -11,7 +11,7 @@ use wormhole_transport::{Error, Kind, Server, Spare};
 use crate::areas::Areas;
 use crate::connect::channel;
 use crate::desk::Desk;
-use crate::greeting::{is_greeting, Offer, Upgrade};
+use crate::greeting::{Offer, Upgrade};
 
 /// Stack of a carrier: a vendor's compiler may run there.
 const STACK: usize = 8 << 20;
@@ -89,11 +89,10 @@ pub fn serve<H: Handler + 'static>(
     let Some(kind) = ring.receive(&mut request)? else {
         return Ok(());
     };
+    // What is no greeting is a request, good or bad.
     let upgrade = match kind {
-        Kind::Call if is_greeting(&request) => Some(
-            Upgrade::unpack(&request).ok_or(Error::Protocol("a greeting of another version"))?,
-        ),
-        _ => None,
+        Kind::Call => Upgrade::unpack(&request),
+        Kind::Posted => None,
     };
     if let (Some(upgrade), Some(spare)) = (upgrade, spare) {
         let areas = Areas::new(spare);

@@ -181,7 +181,7 @@ fn calls_are_counted() {
     let text = std::fs::read_to_string(&path).expect("the program wrote it");
     let stats: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(stats["transport"], "tcp");
-    assert_eq!(stats["functions"]["clSetKernelArg"], 4);
+    assert_eq!(stats["functions"]["clSetKernelArg"], 5);
     let calls = stats["calls"].as_u64().expect("a number");
     let functions = stats["functions"].as_object().expect("an object");
     let sum: u64 = functions
