@@ -13,6 +13,9 @@
 //! 4. `Switch::setup` (mutex)
 //! 5. `Switch::calls` (spin lock; also taken with interrupts off, never in an interrupt)
 //!
+//! `Pairing::apart` (mutex) comes before all of them, and is held while VMs and notifiers are dropped.
+//! Within `Switch::calls` are the locks of an eventfd's waiters (KVM's irqfd) and of a work queue.
+//!
 //! `Host::hooks` (mutex) and `Host::members` (mutex) are taken with none of them held; while they are,
 //! hooks are waited for, and so whoever is in a hypercall, who takes 4 and 5.
 

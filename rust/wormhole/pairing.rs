@@ -111,6 +111,9 @@ pub(crate) struct Pairing {
     state: SpinLock<State>,
     #[pin]
     slots: Mutex<Slots>,
+    /// Held while it is taken apart: whoever comes second waits for the first.
+    #[pin]
+    apart: Mutex<()>,
     /// A VM has gone and the pairing has been taken apart.
     hung_up: Atomic<bool>,
     hang_up: PollCondVarBox,
@@ -155,6 +158,7 @@ impl Pairing {
                 server_id: server.id(),
                 state <- new_spinlock!(State::Paired, "wormhole_state"),
                 slots <- new_mutex!(slots, "wormhole_slots"),
+                apart <- new_mutex!((), "wormhole_apart"),
                 hung_up: Atomic::new(false),
                 hang_up,
                 work <- new_work!("wormhole_take_apart"),
@@ -178,7 +182,8 @@ impl Pairing {
     /// Whether one of the VMs has the same role in both pairings.
     pub(crate) fn conflicts(&self, other: &Self) -> bool {
         // While `self` lives there are references to its VMs, so nothing else has their IDs.
-        (self.client_id == other.client_id || self.server_id == other.server_id) && self.is_live()
+        // Nor may they have a part in two pairings before the first one's exitless calls have ended.
+        (self.client_id == other.client_id || self.server_id == other.server_id) && !self.hung_up()
     }
 
     /// A VM has gone, and the pairing been taken apart.
@@ -220,6 +225,7 @@ impl Pairing {
     /// Lets go of both VMs. The pairing must have ended. Sleeps, and must not run within an MMU
     /// notifier.
     fn take_apart(&self) {
+        let _apart = self.apart.lock();
         // Before the VMs: while these exist vCPUs may be in views. Without the lock: it waits for
         // hypercalls.
         let exitless = {

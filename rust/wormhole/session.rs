@@ -8,7 +8,7 @@ use crate::{
     gate,
     guest_memory::PinnedPage,
     paging,
-    switch::{Calls, CarrierCalls, Saved, SessionCalls, Switch, VcpuCalls},
+    switch::{CarrierCalls, Saved, SessionCalls, Switch, VcpuCalls},
     table::{self, GuestLinear, GuestPhys, HostPhys, Rights},
     table_page::{TablePage, TablePages},
     tlb, tracepoint, uapi,
@@ -545,10 +545,11 @@ impl Switch {
         for session in setup.sessions.iter().flatten() {
             tlb::evict_all([&session.views, &[]]);
         }
-        let mut calls = self.calls.lock();
-        let Calls { sessions, .. } = &mut *calls;
-        for (number, session) in sessions.iter_mut().enumerate() {
-            self.abandon(session, number);
+        for number in 0..uapi::WORMHOLE_MAX_SESSIONS as usize {
+            // Anew each time: vCPUs wait for it with interrupts off.
+            if let Some(session) = self.calls.lock().sessions.get_mut(number) {
+                self.abandon(session, number);
+            }
         }
     }
 

@@ -186,6 +186,7 @@ enum Answer {
     Hop {
         session: usize,
         carrier: usize,
+        token: Token,
         cause: u32,
     },
 }
@@ -540,10 +541,15 @@ impl Switch {
     fn after_reset(&self) {
         let [client, server] = core::mem::take(&mut self.calls.lock().reset);
         for number in 0..uapi::WORMHOLE_MAX_SESSIONS.into() {
-            // Most numbers have none, or no client.
-            if server {
+            // Those of before alone: the VM may have new ones already.
+            let (gone, closing) = match self.calls.lock().session_mut(number) {
+                Some(session) => (session.server_gone, session.closing),
+                None => (false, false),
+            };
+            // They fail if the VM has been quicker.
+            if server && gone {
                 let _ = self.close(number);
-            } else if client {
+            } else if client && closing {
                 let _ = self.unbind(number);
             }
         }
@@ -879,6 +885,7 @@ impl Switch {
                 state.answer = Some(Answer::Hop {
                     session: session_number,
                     carrier: number,
+                    token,
                     cause: hop_cause(what),
                 });
             }
@@ -947,10 +954,14 @@ impl Switch {
             Answer::Hop {
                 session: number,
                 carrier,
+                token,
                 cause,
             } => {
                 if let Some(session) = calls.sessions.get_mut(number) {
-                    self.hop(session, number, carrier, cause);
+                    // Unless that session has ended, and these are the numbers of a new one.
+                    if session.carriers().look(token) == Resume::GoOn(carrier) {
+                        self.hop(session, number, carrier, cause);
+                    }
                 }
             }
         }
@@ -1188,12 +1199,14 @@ const INVALID: u64 = if cfg!(wormhole_break = "open") {
 /// Turns VM functions on in a VMCS. If the gate is open, loads of CR3 and of IDTR (and its like)
 /// exit: the views rely on both.
 fn arm(vmcs: &CurrentVmcs<'_>, state: &mut VcpuCalls, open: bool) {
+    if state.armed {
+        // An exit that KVM's fast path dealt with.
+        disarm(vmcs, state);
+    }
     let primary = vmcs.read::<vmcs::PrimaryControls>();
     let secondary = vmcs.read::<vmcs::SecondaryControls>();
-    if !state.armed {
-        state.descriptor_exits = secondary & vmcs::DESCRIPTOR_TABLE_EXITING != 0;
-        state.cr4_mask = vmcs.read::<vmcs::Cr4Mask>();
-    }
+    state.descriptor_exits = secondary & vmcs::DESCRIPTOR_TABLE_EXITING != 0;
+    state.cr4_mask = vmcs.read::<vmcs::Cr4Mask>();
     state.armed = true;
     state.open = open;
     let (cr3, descriptors) = if open {

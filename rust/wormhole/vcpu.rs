@@ -324,7 +324,9 @@ impl Vcpu<'_> {
     pub(crate) fn starts_vm(&self) -> bool {
         const CR0_PE: usize = 1 << 0;
         // SAFETY: By the invariants. The guest has to exit to change PE.
-        self.index() == 0 && unsafe { (*self.arch()).cr0 } & CR0_PE == 0
+        let cr0 = unsafe { (*self.arch()).cr0 };
+        // SMM is entered in real-address mode too, and a nested guest's mode is its own.
+        self.index() == 0 && cr0 & CR0_PE == 0 && !self.nested_or_smm()
     }
 
     /// KVM uses EPT for it (kvm_intel's parameter "ept").

@@ -10,7 +10,7 @@
  * EOPNOTSUPP the VM has the other role, or the CPU or the vCPU's state does
  * not allow exitless calls; ENOENT nothing of this name; EEXIST it is there
  * already; ENOMEM; EFAULT a guest-physical address that is not memory of this
- * VM.
+ * VM; EBUSY a page is registered too often.
  *
  * A session is one server process and one client process. Its number is that
  * of their channel (wormhole_guest.h), at most WORMHOLE_MAX_SESSIONS - 1.
