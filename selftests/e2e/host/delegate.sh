@@ -96,6 +96,33 @@ hops_are_counted() {
 	grep -Eqx '[1-9][0-9]*' /sys/kernel/debug/wormhole/1/hops_system_call
 }
 
+events=/sys/kernel/tracing/events/wormhole
+
+start_tracing() {
+	mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing || return 1
+	echo 1 >$events/wormhole_hop/enable && echo 1 >$events/wormhole_return/enable
+}
+
+# The tracepoints have seen them, and their ends
+hops_are_traced() {
+	echo 0 >$events/enable
+	grep -Eq 'wormhole_hop: pairing=1 session=[0-9]+ carrier=[0-9]+ cause=system-call$' /sys/kernel/tracing/trace &&
+		grep -Eq 'wormhole_return: pairing=1 session=[0-9]+ carrier=[0-9]+$' /sys/kernel/tracing/trace
+}
+
+# client_kernel_with on|off: a client VM of two vCPUs, with or without page-table isolation
+client_kernel_with() {
+	vm stop client
+	start_vm client --smp 2 --append "pti=$1" && vm wait client && load_guest client || return 1
+	wait_for 60 "wormholectl to pair the two VMs" paired || return 1
+	case $1,$(vm exec client -- dmesg) in
+	on,*'page tables isolation: enabled'*) ;;
+	on,*) return 1 ;;
+	off,*'page tables isolation: enabled'*) return 1 ;;
+	esac
+	delegates $lib/delegate-sample client -n 20000
+}
+
 tear_down() {
 	vm stop client server
 	kill -TERM "$serve_pid"
@@ -117,16 +144,20 @@ check() {
 bring_up || exit 1
 {
 	if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
-		echo 1..11
+		echo 1..14
+		start_tracing || failed=1
 		check 'a client in Rust' delegates $lib/delegate-sample client
 		check 'a client in C' delegates $lib/counter
 		check 'hops are counted' hops_are_counted
+		check 'hops are traced' hops_are_traced
 		check 'a client goes on by ring when the VMs are unpaired' goes_on_by_ring
 		check 'the VMs are paired again, and a client delegates' pairs_again_and_delegates
 		check 'a busy client survives that the VMs are unpaired' survives_unpairing
 		check 'they are paired again, and a client delegates' pairs_again_and_delegates
 		check 'a busy client survives that its device is unbound' survives_unbinding
 		check 'a client delegates on the device of a new driver' delegates $lib/delegate-sample client -n 2000
+		check 'a client VM with page-table isolation, two vCPUs' client_kernel_with on
+		check 'the same without' client_kernel_with off
 		check 'the server lives' vm exec server -- sh -c 'pgrep -x delegate-sample >/dev/null'
 		check 'everything ends' tear_down
 	else
