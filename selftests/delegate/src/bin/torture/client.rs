@@ -19,7 +19,7 @@ use crate::{rebind, DEVICE, LONG, UNDER_WAY};
 const PAUSE: Duration = Duration::from_millis(20);
 const GLANCE: Duration = Duration::from_millis(2);
 /// For a server VM to be started anew.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(120);
 const VERIFIED_CALLS: u64 = 1000;
 
 /// When a client is content.

@@ -21,8 +21,8 @@ use client::{Fault, Goal};
 
 pub const DEVICE: &str = "/dev/wormhole_guest0";
 
-/// Whatever takes longer than this hangs: an emulated host may be busy.
-pub const LONG: Duration = Duration::from_secs(120);
+/// Whatever takes longer than this hangs.
+pub const LONG: Duration = Duration::from_secs(30);
 /// Calls that were made before calls are taken to be under way.
 pub const UNDER_WAY: u64 = 200;
 
