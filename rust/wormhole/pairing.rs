@@ -198,10 +198,12 @@ impl Pairing {
 
     pub(crate) fn statistics(&self) -> Statistics {
         let slots = self.slots.lock();
+        // Let go of at once: what comes next sleeps.
+        let state = *self.state.lock();
         Statistics {
             id: self.id,
             name: self.name,
-            state: *self.state.lock(),
+            state,
             age_s: self.created.elapsed().as_millis() / 1000,
             client: slots.client.side(),
             server: slots.server.side(),
