@@ -55,6 +55,15 @@ impl CallError {
     }
 }
 
+/// What has come of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// What the server's function returned.
+    pub result: u64,
+    /// How often it hopped home.
+    pub hops: u32,
+}
+
 /// What [`fly`] needs of the world.
 trait Sky {
     /// # Safety
@@ -211,13 +220,25 @@ impl Client {
         e: u64,
         f: u64,
     ) -> Result<u64, CallError> {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.call_counting([a, b, c, d, e, f]) }.map(|called| called.result)
+    }
+
+    /// As [`call`](Client::call); also tells how often the call hopped.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn call_counting(&self, arguments: [u64; 6]) -> Result<Called, CallError> {
         let mut sky = Real {
             client: self,
-            flight: Flight::new([a, b, c, d, e, f], self.has_pkru),
+            flight: Flight::new(arguments, self.has_pkru),
+            hops: 0,
         };
         // SAFETY: the session is bound and the page in place since `bind`; the caller vouches for
         // the rest.
-        unsafe { fly(&mut sky) }
+        let result = unsafe { fly(&mut sky) }?;
+        let hops = sky.hops;
+        Ok(Called { result, hops })
     }
 
     /// Calls that hopped home so far.
@@ -229,6 +250,7 @@ impl Client {
 struct Real<'a> {
     client: &'a Client,
     flight: Flight,
+    hops: u32,
 }
 
 impl Sky for Real<'_> {
@@ -255,6 +277,7 @@ impl Sky for Real<'_> {
     }
 
     fn hopped(&mut self) {
+        self.hops = self.hops.saturating_add(1);
         self.client.hops.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -39,7 +39,7 @@ mod server;
 mod service;
 mod stub;
 
-pub use client::{CallError, Client};
+pub use client::{CallError, Called, Client};
 pub use device::{Channel, Role};
 pub use error::Error;
 pub use server::{Options, Rights, Server};

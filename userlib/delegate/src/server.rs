@@ -83,6 +83,8 @@ pub struct Server {
     _memory: Vec<Arc<Carrier>>,
     hops: Arc<AtomicU64>,
     registered: Outcome,
+    entry: Entry,
+    options: Options,
 }
 
 /// The carriers' threads. A client can use their stacks and thread-local variables until the
@@ -132,17 +134,30 @@ impl Server {
             _memory: Vec::new(),
             hops: Arc::default(),
             registered: Outcome::default(),
+            entry,
+            options,
         };
         server.registered = match options.present {
             true => register_present(channel.as_ref())
                 .map_err(|errno| Error::system("cannot register the program", errno)),
             false => server.register_program(options.data),
         }?;
-        let count = options.carriers.clamp(1, uapi::WORMHOLE_MAX_CARRIERS);
-        for index in 0..count {
-            server.start(index, entry, options)?;
+        for _ in 0..options.carriers.max(1) {
+            server.start()?;
         }
         Ok(server)
+    }
+
+    /// Sees to it that so many calls can be under way at once, if the system and
+    /// `WORMHOLE_MAX_CARRIERS` allow it. Gives how many can.
+    pub fn grow(&mut self, carriers: u32) -> u32 {
+        while self.carriers() < carriers && self.start().is_ok() {}
+        self.carriers()
+    }
+
+    fn carriers(&self) -> u32 {
+        // They are few.
+        self.threads.handles.len() as u32
     }
 
     /// Lets calls use memory, in whole pages. Pages that are refused are left out: calls that use
@@ -189,8 +204,13 @@ impl Server {
         Ok(total)
     }
 
-    fn start(&mut self, index: u32, entry: Entry, options: Options) -> Result<(), Error> {
+    /// Starts one more carrier.
+    fn start(&mut self) -> Result<(), Error> {
+        let (index, entry, options) = (self.carriers(), self.entry, self.options);
         let what = |errno| Error::system("cannot make a carrier", errno);
+        if index >= uapi::WORMHOLE_MAX_CARRIERS {
+            return Err(what(Errno::INVAL));
+        }
         let carrier = Arc::new(Carrier::new(index, entry, options.stack).map_err(what)?);
         self._memory.push(carrier.clone());
         let stack = carrier.stack_range();
@@ -228,7 +248,14 @@ impl Server {
             match started.load(Ordering::Acquire) {
                 STARTING => std::thread::sleep(Duration::from_micros(50)),
                 STARTED => return Ok(()),
-                errno => return Err(what(Errno::from_raw_os_error(errno))),
+                errno => {
+                    // It is none: the next one gets its number.
+                    if let Some(thread) = self.threads.handles.pop() {
+                        // It ends by itself, and has no result.
+                        let _ = thread.join();
+                    }
+                    return Err(what(Errno::from_raw_os_error(errno)));
+                }
             }
         }
     }
