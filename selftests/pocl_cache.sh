@@ -19,7 +19,7 @@ done
 clinfo >/dev/null
 export WORMHOLE_TRANSPORT=memfd WORMHOLE_MEMFD=$work/socket OCL_ICD_VENDORS=$PWD/target/release/libwormhole_opencl.so
 # PoCL compiles a kernel once more for a small number of work-items.
-for program in clinfo samples/vadd 'samples/vadd -n 1024' samples/sgemm; do
+for program in clinfo samples/vadd 'samples/vadd -n 1024' samples/sgemm samples/threads; do
 	if ! $program >"$work/program.log" 2>&1; then
 		cat "$work/program.log" "$work/server.log" >&2
 		exit 1

@@ -132,6 +132,8 @@ pub struct Function {
     pub cache: bool,
     /// A written-out message.
     pub message: Option<Message>,
+    /// Whether an answer may take long, so that other threads' calls must not wait for it.
+    pub blocking: bool,
 }
 
 /// A parameter.
@@ -230,6 +232,16 @@ impl Api {
         let Type::Path(path) = ty else { return None };
         let ident = path.path.get_ident()?;
         self.handles.iter().find(|handle| handle.name == *ident)
+    }
+
+    /// Function that adds a reference to a handle of a kind.
+    pub fn retain(&self, kind: &Ident) -> Option<&Ident> {
+        let retains = |function: &&Function| {
+            matches!(function.call, Call::Retain)
+                && matches!(&function.params[..], [Param { role: Role::Handle { kind: of, .. }, .. }] if of == kind)
+        };
+        let function = self.functions.iter().find(retains)?;
+        Some(&function.name)
     }
 
     /// The kind of this name.

@@ -300,6 +300,7 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
         after: None,
         cache: false,
         message: None,
+        blocking: false,
     };
     for attr in &item.attrs {
         let word = attr.path().require_ident()?.to_string();
@@ -347,6 +348,10 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
                 args.done()?;
             }
             "message" => function.message = Some(message(attr)?),
+            "blocking" => {
+                attr.meta.require_path_only()?;
+                function.blocking = true;
+            }
             _ => return Err(Error::new(attr.span(), "unknown attribute")),
         }
     }

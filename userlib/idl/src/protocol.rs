@@ -135,6 +135,7 @@ fn message(function: &Function) -> TokenStream {
     let request_generics = borrows(&request_fields).then(|| quote!(<'a>));
     let reply_generics = borrows(&reply_fields).then(|| quote!(<'r>));
     let slot = function.slot;
+    let blocking = function.blocking;
     let request_struct = structure(
         &request,
         &format!("Request of `{}`.", function.name),
@@ -150,6 +151,7 @@ fn message(function: &Function) -> TokenStream {
         #reply_struct
         impl<'a> Request<'a> for #request #request_generics {
             const FUNCTION: u16 = #slot;
+            const BLOCKING: bool = #blocking;
             type Reply<'r> = #reply #reply_generics;
         }
     }

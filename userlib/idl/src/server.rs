@@ -36,10 +36,33 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
             }
         })
     });
+    let retains = api.handles.iter().filter_map(|handle| {
+        let (name, variant) = (&handle.name, &handle.variant);
+        handle.release.as_ref()?;
+        let retain = api.retain(name)?;
+        Some(quote! {
+            Kind::#variant => match self.#retain {
+                // SAFETY: the caller promises that it is live.
+                Some(retain) => unsafe { retain(object as #name) },
+                None => CL_INVALID_OPERATION,
+            },
+        })
+    });
     crate::format(quote! {
         #vendor
 
         impl Vendor {
+            /// Adds a reference to an object, if it is of a kind that counts them.
+            ///
+            /// # Safety
+            /// `object` is a live object of this kind.
+            pub unsafe fn retain(&self, kind: Kind, object: usize) -> cl_int {
+                match kind {
+                    #(#retains)*
+                    _ => CL_SUCCESS,
+                }
+            }
+
             /// Gives back a reference to an object.
             ///
             /// # Safety
@@ -58,7 +81,7 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
         /// # Errors
         /// If the request is no message.
         pub fn dispatch(
-            s: &mut Session,
+            s: &mut Locked<'_>,
             function: u16,
             answered: bool,
             mut r: Reader<'_>,
@@ -219,7 +242,7 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
         };
         let variant = variant(api, kind);
         return quote! {
-            pub(crate) fn #name(s: &mut Session, m: #request) -> Result<Vec<u8>, Refusal> {
+            pub(crate) fn #name(s: &mut State, m: #request) -> Result<Vec<u8>, Refusal> {
                 s.release(Kind::#variant, m.#param);
                 Ok(Vec::new())
             }
@@ -231,6 +254,7 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
     let mut after = Vec::new();
     let mut args = Vec::new();
     let mut reply_fields = Vec::new();
+    let mut used = Vec::new();
     let mut answer = None;
     for param in &function.params {
         let p = &param.name;
@@ -243,6 +267,7 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
                     false => quote!(get),
                 };
                 before.push(quote!(let #p = s.objects.#get(Kind::#variant, m.#p)? as #kind;));
+                used.push(quote!(used.add(Kind::#variant, #p as usize)?;));
                 args.push(quote!(#p));
             }
             Role::Number => {
@@ -257,6 +282,13 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
                 invalid,
                 ..
             } => {
+                if let Element::Handle(kind) = element {
+                    let variant = variant(api, kind);
+                    used.push(match nullable {
+                        true => quote!(used.add_all(Kind::#variant, #p.as_deref().unwrap_or_default())?;),
+                        false => quote!(used.add_all(Kind::#variant, &#p)?;),
+                    });
+                }
                 let convert = match element {
                     Element::Handle(kind) => {
                         let variant = variant(api, kind);
@@ -413,6 +445,18 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
         // SAFETY: handles are live, lengths agree with their arrays.
         unsafe { call(#(#args),*) }
     };
+    // Other threads work for the session meanwhile, and may release what the call uses.
+    let (state, hold, call) = match function.blocking {
+        true => (
+            quote!(Locked<'_>),
+            quote! {
+                let mut used = Used::of(&s.vendor);
+                #(#used)*
+            },
+            quote!(Locked::unlocked(s, || #call)),
+        ),
+        false => (quote!(State), TokenStream::new(), call),
+    };
     let body = match (answer, &function.makes) {
         (Some(Answer { head, tail }), _) => quote! {
             let value = #head(|size, value, filled| #call)?;
@@ -437,10 +481,11 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
         },
     };
     quote! {
-        pub(crate) fn #name(s: &mut Session, m: #request #generics) -> Result<Vec<u8>, Refusal> {
+        pub(crate) fn #name(s: &mut #state, m: #request #generics) -> Result<Vec<u8>, Refusal> {
             let call = s.vendor.#name.ok_or(CL_INVALID_OPERATION)?;
             #(#numbers)*
             #(#before)*
+            #hold
             #body
         }
     }

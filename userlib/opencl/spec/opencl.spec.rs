@@ -272,6 +272,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
+    #[blocking]
     #[custom(client = crate::program::build)]
     pub fn clBuildProgram(
         program: cl_program, num_devices: cl_uint,
@@ -365,6 +366,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
+    #[blocking]
     #[report(all)]
     pub fn clWaitForEvents(
         num_events: cl_uint,
@@ -406,12 +408,14 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
+    #[blocking]
     #[report(command_queue)]
-    #[custom(client = crate::queue::finish)]
+    #[custom(client = crate::queue::finish, server = crate::queue::finish)]
     pub fn clFinish(command_queue: cl_command_queue) -> cl_int;
 
     #[since(1.0)]
     #[call(sync if blocking_read != 0 else posted)]
+    #[blocking]
     #[defer(command_queue)]
     #[report(command_queue)]
     #[custom(client = crate::transfer::read_buffer, server = crate::transfer::read_buffer)]
@@ -425,6 +429,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync if blocking_write != 0 else posted)]
+    #[blocking]
     #[defer(command_queue)]
     #[report(command_queue)]
     #[custom(client = crate::transfer::write_buffer, server = crate::transfer::write_buffer)]

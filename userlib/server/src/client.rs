@@ -27,16 +27,11 @@ struct OpenCl(Session);
 impl Handler for OpenCl {
     type Error = ServeError;
 
-    fn handle(
-        &mut self,
-        request: &[u8],
-        kind: Kind,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), ServeError> {
+    fn handle(&self, request: &[u8], kind: Kind, reply: &mut Reply<'_>) -> Result<(), ServeError> {
         self.0.handle(request, kind, reply)
     }
 
-    fn over(&mut self, why: &dyn Display) {
+    fn over(&self, why: &dyn Display) {
         log::warn!("an exitless call was the client's last: {why}");
         // SAFETY: _exit only ends the process, which is this client's alone.
         unsafe { libc::_exit(1) }

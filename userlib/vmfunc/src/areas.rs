@@ -1,27 +1,73 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The division of a channel's spare memory: a half for requests, a half for replies.
+//! The division of a channel's spare memory: lanes, each for one delegated call at a
+//! time, with an area for requests and one for replies.
+//!
+//! Half of the memory is the first lane's, which all threads share; the other half is
+//! divided among the lanes of calls that may take long.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
 use wormhole_transport::{Error, Spare};
 
-/// The two areas. Both sides can change both at any time.
-pub(crate) struct Areas {
-    memory: Spare,
+/// Number of lanes.
+pub(crate) const LANES: usize = crate::MAX_CARRIERS as usize;
+
+/// Where a lane's areas are. Both sides can change both at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lane {
+    /// Its number, 0 for the shared one.
+    pub(crate) number: usize,
+    /// Of its area for requests, from the start of the memory. The other one is behind it.
+    start: u64,
     /// Bytes of each, a multiple of 8.
     size: u64,
 }
 
-impl Areas {
-    pub(crate) fn new(memory: Spare) -> Self {
-        let size = memory.size() / 16 * 8;
-        Areas { memory, size }
-    }
-
+impl Lane {
     /// Bytes of either area.
     pub(crate) fn size(&self) -> u64 {
         self.size
+    }
+}
+
+/// The memory with its lanes.
+pub(crate) struct Areas {
+    memory: Spare,
+}
+
+impl Areas {
+    pub(crate) fn new(memory: Spare) -> Self {
+        Areas { memory }
+    }
+
+    /// The lane of this number, if there is one.
+    pub(crate) fn lane(&self, number: usize) -> Option<Lane> {
+        let half = self.memory.size() / 32 * 16;
+        let side = half / (LANES as u64 - 1) / 16 * 16;
+        match number {
+            0 => Some(Lane {
+                number,
+                start: 0,
+                size: half / 2,
+            }),
+            number if number < LANES => Some(Lane {
+                number,
+                start: half + (number as u64 - 1) * side,
+                size: side / 2,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The lane that all threads share.
+    pub(crate) fn shared(&self) -> Lane {
+        // It is always there.
+        self.lane(0).unwrap_or(Lane {
+            number: 0,
+            start: 0,
+            size: 0,
+        })
     }
 
     /// The guest driver's file, if there is one.
@@ -34,28 +80,57 @@ impl Areas {
         self.memory.addresses()
     }
 
-    /// Gives the offset of what follows.
-    pub(crate) fn write_request(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<u64, Error> {
-        self.memory.write(offset, parts)
+    /// Writes at `offset` of a lane's requests; gives the offset of what follows.
+    pub(crate) fn write_request(
+        &self,
+        lane: Lane,
+        offset: u64,
+        parts: &[IoSlice<'_>],
+    ) -> Result<u64, Error> {
+        let at = within(lane, offset, length(parts))?;
+        let end = self.memory.write(lane.start + at, parts)?;
+        Ok(end - lane.start)
     }
 
-    /// Appends to `bytes`.
+    /// Appends what is at `offset` of a lane's requests to `bytes`.
     pub(crate) fn read_request(
         &self,
+        lane: Lane,
         offset: u64,
         len: u64,
         bytes: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.memory.read(offset, len, bytes)
+        let at = within(lane, offset, len)?;
+        self.memory.read(lane.start + at, len, bytes)
     }
 
-    /// At the start of the area of replies.
-    pub(crate) fn write_reply(&self, parts: &[IoSlice<'_>]) -> Result<(), Error> {
-        self.memory.write(self.size, parts).map(|_| ())
+    /// Writes at the start of a lane's area of replies.
+    pub(crate) fn write_reply(&self, lane: Lane, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        within(lane, 0, length(parts))?;
+        let at = lane.start + lane.size;
+        self.memory.write(at, parts).map(|_| ())
     }
 
-    /// From the start of the area of replies; appends to `bytes`.
-    pub(crate) fn read_reply(&self, len: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        self.memory.read(self.size, len, bytes)
+    /// Appends what is at the start of a lane's area of replies to `bytes`.
+    pub(crate) fn read_reply(
+        &self,
+        lane: Lane,
+        len: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        within(lane, 0, len)?;
+        self.memory.read(lane.start + lane.size, len, bytes)
+    }
+}
+
+fn length(parts: &[IoSlice<'_>]) -> u64 {
+    parts.iter().map(|part| part.len() as u64).sum()
+}
+
+/// Gives `offset` if `len` bytes there are a lane's.
+fn within(lane: Lane, offset: u64, len: u64) -> Result<u64, Error> {
+    match offset.checked_add(len).is_some_and(|end| end <= lane.size) {
+        true => Ok(offset),
+        false => Err(Error::Misuse("an access beyond its lane")),
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A record is a header of 8 bytes (length of the request and what it is, `u32` each,
 //! little-endian), the request, and what is missing to a multiple of 8 bytes. A call is
-//! the last record of its batch.
+//! the last record of its batch. So is a request that was sent in pieces before, and of
+//! which only the header is here.
 
 use wormhole_transport::Kind;
 
@@ -14,17 +15,32 @@ pub(crate) const RECORDS: usize = 64;
 
 const POSTED: u32 = 0;
 const CALL: u32 = 1;
+/// Added if the request was sent in pieces.
+const PIECES: u32 = 2;
 
-/// Bytes of the record of a request of `len` bytes.
+/// Where the bytes of a request are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Behind the header.
+    Here,
+    /// They were sent in pieces.
+    Pieces,
+}
+
+/// Bytes of the record of a request of `len` bytes that is behind its header.
 pub(crate) fn record_size(len: u32) -> u64 {
     HEADER + u64::from(len).next_multiple_of(8)
 }
 
 /// The header of a record.
-pub(crate) fn header(len: u32, kind: Kind) -> [u8; HEADER as usize] {
+pub(crate) fn header(len: u32, kind: Kind, place: Place) -> [u8; HEADER as usize] {
     let kind = match kind {
         Kind::Posted => POSTED,
         Kind::Call => CALL,
+    };
+    let kind = match place {
+        Place::Here => kind,
+        Place::Pieces => kind | PIECES,
     };
     (u64::from(len) | (u64::from(kind) << 32)).to_le_bytes()
 }
@@ -33,9 +49,20 @@ pub(crate) fn header(len: u32, kind: Kind) -> [u8; HEADER as usize] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) kind: Kind,
+    pub(crate) place: Place,
     /// Of the request, from the start of the batch.
     pub(crate) offset: u64,
     pub(crate) len: u32,
+}
+
+impl Record {
+    /// Bytes of the request that are behind its header.
+    pub(crate) fn here(&self) -> u64 {
+        match self.place {
+            Place::Here => self.len.into(),
+            Place::Pieces => 0,
+        }
+    }
 }
 
 /// Goes through a batch of which nothing is believed.
@@ -44,7 +71,7 @@ pub(crate) struct Walk {
     at: u64,
     end: u64,
     records: usize,
-    called: bool,
+    last: bool,
 }
 
 impl Walk {
@@ -55,7 +82,7 @@ impl Walk {
                 at: 0,
                 end: len,
                 records: 0,
-                called: false,
+                last: false,
             }),
             false => Err("a batch of impossible length"),
         }
@@ -66,8 +93,8 @@ impl Walk {
         if self.at == self.end {
             return Ok(None);
         }
-        if self.called {
-            return Err("a record behind a call");
+        if self.last {
+            return Err("a record behind the last one");
         }
         if self.records == RECORDS {
             return Err("a batch of too many records");
@@ -79,20 +106,32 @@ impl Walk {
     pub(crate) fn take(&mut self, header: [u8; HEADER as usize]) -> Result<Record, &'static str> {
         let word = u64::from_le_bytes(header);
         let (len, kind) = (word as u32, (word >> 32) as u32);
-        let kind = match kind {
+        let place = match kind & PIECES {
+            0 => Place::Here,
+            _ => Place::Pieces,
+        };
+        let kind = match kind & !PIECES {
             POSTED => Kind::Posted,
             CALL => Kind::Call,
             _ => return Err("a record of an unknown kind"),
         };
         let offset = self.at + HEADER;
-        let next = self.at + record_size(len);
+        let next = match place {
+            Place::Here => self.at + record_size(len),
+            Place::Pieces => offset,
+        };
         if next > self.end {
             return Err("a record beyond its batch");
         }
         self.at = next;
         self.records += 1;
-        self.called = kind == Kind::Call;
-        Ok(Record { kind, offset, len })
+        self.last = kind == Kind::Call || place == Place::Pieces;
+        Ok(Record {
+            kind,
+            place,
+            offset,
+            len,
+        })
     }
 }
 
@@ -116,7 +155,7 @@ mod tests {
     fn batch(requests: &[(usize, Kind)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (len, kind) in requests {
-            bytes.extend(header(*len as u32, *kind));
+            bytes.extend(header(*len as u32, *kind, Place::Here));
             bytes.extend(vec![7; len.next_multiple_of(8)]);
         }
         bytes
@@ -130,6 +169,20 @@ mod tests {
         assert_eq!(found, requests);
         assert_eq!(records[2].offset, 8 + 8 + 16 + 8);
         assert_eq!(walk(&[], 4096), Ok(vec![]));
+        for kind in [Kind::Posted, Kind::Call] {
+            let records = walk(&header(u32::MAX, kind, Place::Pieces), 4096).unwrap();
+            let offset = HEADER;
+            let (len, place) = (u32::MAX, Place::Pieces);
+            assert_eq!(
+                records,
+                [Record {
+                    kind,
+                    place,
+                    offset,
+                    len
+                }]
+            );
+        }
     }
 
     #[test]
@@ -139,6 +192,9 @@ mod tests {
         assert!(refused(&batch(&[posted]), 8).contains("length"));
         assert!(refused(&[0; 7], 4096).contains("length"));
         assert!(refused(&batch(&[(8, Kind::Call), posted]), 4096).contains("behind"));
+        let mut pieces = header(9, Kind::Posted, Place::Pieces).to_vec();
+        pieces.extend(batch(&[posted]));
+        assert!(refused(&pieces, 4096).contains("behind"));
         assert!(refused(&batch(&[posted; RECORDS + 1]), 1 << 20).contains("many"));
         assert!(walk(&batch(&[posted; RECORDS]), 1 << 20).is_ok());
         let mut long = batch(&[posted]);
@@ -146,7 +202,7 @@ mod tests {
         assert!(refused(&long, 4096).contains("beyond"));
         long[..8].copy_from_slice(&[255, 255, 255, 255, 0, 0, 0, 0]);
         assert!(refused(&long, 4096).contains("beyond"));
-        long[4] = 2;
+        long[4] = 4;
         assert!(refused(&long, 4096).contains("unknown"));
     }
 
@@ -157,7 +213,7 @@ mod tests {
         ) {
             let length = bytes.len() as u64;
             for record in walk(&bytes, 4096).unwrap_or_default() {
-                prop_assert!(record.offset + u64::from(record.len) <= length);
+                prop_assert!(record.offset + record.here() <= length);
             }
         }
     }

@@ -1,33 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Client end.
+//!
+//! Lock order: `front`, `ring`; `free` is taken alone.
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use wormhole_delegate::CallError;
+use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Error, Kind};
 
-use crate::areas::Areas;
-use crate::batch::{self, Record};
+use crate::areas::{Areas, Lane, LANES};
+use crate::batch::{self, Place, Record};
 use crate::counts::Counts;
+use crate::greeting::Grow;
 use crate::home::Home;
-use crate::{function_of, length_of, operation, OVER};
+use crate::{function_of, length_of, operation, FIRST_CARRIERS, OVER};
 
-/// Delegated calls of the server.
-pub(crate) trait Delegate: Send {
-    fn call(&mut self, operation: u64, argument: u64) -> Result<u64, CallError>;
-    /// Calls that hopped home so far.
-    fn hops(&self) -> u64;
+/// Delegated calls of the server, several at a time.
+pub(crate) trait Delegate: Send + Sync {
+    fn call(&self, operation: u64, argument: u64) -> Result<Called, CallError>;
 }
 
 impl Delegate for wormhole_delegate::Client {
-    fn call(&mut self, operation: u64, argument: u64) -> Result<u64, CallError> {
+    fn call(&self, operation: u64, argument: u64) -> Result<Called, CallError> {
         // SAFETY: what comes back is checked. The server cannot touch this process's memory.
-        unsafe { wormhole_delegate::Client::call(self, operation, argument, 0, 0, 0, 0) }
-    }
-
-    fn hops(&self) -> u64 {
-        wormhole_delegate::Client::hops(self)
+        unsafe { self.call_counting([operation, argument, 0, 0, 0, 0]) }
     }
 }
 
@@ -38,289 +36,522 @@ pub(crate) enum Refused {
     Fail,
 }
 
+type Ring = Box<dyn Client>;
+
 pub(crate) struct VmfuncClient<D> {
-    ring: Box<dyn Client>,
-    /// None once it was refused.
-    delegate: Option<D>,
+    /// What the shared lane holds.
+    front: Mutex<Front>,
+    ring: Mutex<Ring>,
+    /// Lanes for calls that may take long.
+    free: Mutex<Vec<Lane>>,
+    freed: Condvar,
+    delegate: D,
     refused: Refused,
     areas: Areas,
     /// Longest message that this side accepts, and longest that both do.
     max_receive: u32,
     max_send: u32,
+    counts: Counts,
+    /// Calls that can be under way at once, as far as is known.
+    carriers: AtomicU32,
+    /// Exitless calls were refused.
+    by_ring: AtomicBool,
+    broken: AtomicBool,
+}
+
+struct Front {
     batch: Vec<Record>,
     /// Bytes of the batch.
     filled: u64,
-    /// Something was posted by ring, and may not have been carried out.
-    ring_first: bool,
     home: Home,
-    counts: Arc<Counts>,
-    broken: bool,
+}
+
+/// The answer to a delegated call.
+struct Answer {
+    /// Length of the reply.
+    len: u32,
+    hopped: bool,
+}
+
+/// A lane of one call's own.
+struct OwnLane<'a> {
+    lane: Lane,
+    free: &'a Mutex<Vec<Lane>>,
+    freed: &'a Condvar,
+}
+
+impl Drop for OwnLane<'_> {
+    fn drop(&mut self) {
+        lock(self.free).push(self.lane);
+        self.freed.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Front {
+    /// Whether there is room for one more request.
+    fn has_room(&self, lane: Lane, len: u32) -> bool {
+        self.batch.len() < batch::RECORDS && self.filled + batch::record_size(len) <= lane.size()
+    }
+
+    fn add(&mut self, record: Record) {
+        self.batch.push(record);
+        self.filled = record.offset + record.here().next_multiple_of(8);
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.filled = 0;
+    }
 }
 
 impl<D: Delegate> VmfuncClient<D> {
     /// Of a ring whose server has offered exitless calls, and accepts `max_send` bytes.
     pub(crate) fn new(
-        ring: Box<dyn Client>,
+        ring: Ring,
         delegate: D,
         areas: Areas,
         refused: Refused,
         (max_receive, max_send): (u32, u32),
     ) -> Self {
+        // The first ones at the end, where they are taken from.
+        let own = (1..LANES).rev().filter_map(|number| areas.lane(number));
         VmfuncClient {
-            ring,
-            delegate: Some(delegate),
+            front: Mutex::new(Front {
+                batch: Vec::with_capacity(batch::RECORDS),
+                filled: 0,
+                home: Home::default(),
+            }),
+            ring: Mutex::new(ring),
+            free: Mutex::new(own.collect()),
+            freed: Condvar::new(),
+            delegate,
             refused,
             areas,
             max_receive,
             max_send: max_send.min(max_receive),
-            batch: Vec::with_capacity(batch::RECORDS),
-            filled: 0,
-            ring_first: false,
-            home: Home::default(),
-            counts: Arc::new(Counts::new()),
-            broken: false,
+            counts: Counts::new(),
+            carriers: AtomicU32::new(FIRST_CARRIERS),
+            by_ring: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn counts(&self) -> Arc<Counts> {
-        self.counts.clone()
+    /// As [`Client::post`].
+    pub(crate) fn post(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
+        let len = self.check(request)?;
+        let kept = self.keep(&mut lock(&self.front), len, request);
+        self.noting_failure(kept)
+    }
+
+    /// As [`Client::call`].
+    pub(crate) fn call(
+        &self,
+        request: &[IoSlice<'_>],
+        reply: &mut Vec<u8>,
+        blocking: bool,
+    ) -> Result<(), Error> {
+        let len = self.check(request)?;
+        let answered = match blocking {
+            true => self.call_alone(len, request, reply),
+            false => self.call_shared(len, request, reply),
+        };
+        self.noting_failure(answered)
+    }
+
+    /// As [`Client::flush`].
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.check(&[])?;
+        let sent = self.send();
+        self.noting_failure(sent)
+    }
+
+    pub(crate) fn transport(&self) -> &'static str {
+        match self.goes_by_ring() {
+            false => "vmfunc",
+            true => "ring",
+        }
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     fn check(&self, request: &[IoSlice<'_>]) -> Result<u32, Error> {
-        match self.broken {
+        match self.broken.load(Ordering::Relaxed) {
             true => Err(Error::PeerGone),
             false => length_of(request, self.max_send),
         }
     }
 
     /// After an error the two sides do not agree any more.
-    fn noting_failure<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
-        self.broken |= result.is_err();
+    fn noting_failure<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_err() {
+            self.broken.store(true, Ordering::Relaxed);
+        }
         result
     }
 
-    /// Whether a request of this length must go by ring.
-    fn by_ring(&self, len: u32) -> bool {
-        self.ring_first || self.delegate.is_none() || batch::record_size(len) > self.areas.size()
+    fn goes_by_ring(&self) -> bool {
+        self.by_ring.load(Ordering::Relaxed)
     }
 
-    /// Whether the batch has room for one more request.
-    fn has_room(&self, len: u32) -> bool {
-        self.batch.len() < batch::RECORDS
-            && self.filled + batch::record_size(len) <= self.areas.size()
-    }
-
-    fn append(&mut self, len: u32, kind: Kind, request: &[IoSlice<'_>]) -> Result<(), Error> {
-        let header = batch::header(len, kind);
-        let offset = self
-            .areas
-            .write_request(self.filled, &[IoSlice::new(&header)])?;
-        self.areas.write_request(offset, request)?;
-        self.batch.push(Record { kind, offset, len });
-        self.filled += batch::record_size(len);
-        Ok(())
-    }
-
-    fn forget_batch(&mut self) {
-        self.batch.clear();
-        self.filled = 0;
-    }
-
-    /// Function of the batch's last record. The server may have changed that, and then deceives
-    /// nobody but the statistics.
-    fn last_function(&self) -> u16 {
-        let mut bytes = Vec::new();
-        if let Some(last) = self.batch.last() {
-            // Without it is function 0.
-            let _ = self
-                .areas
-                .read_request(last.offset, last.len.min(2).into(), &mut bytes);
+    fn keep(&self, front: &mut Front, len: u32, request: &[IoSlice<'_>]) -> Result<(), Error> {
+        let lane = self.areas.shared();
+        if !front.has_room(lane, len) {
+            self.deliver_posted(front)?;
         }
-        function_of(&[IoSlice::new(&bytes)])
-    }
-
-    /// Has the server carry out the batch; gives the length of the reply. `None`: it was refused,
-    /// and nothing was carried out.
-    fn deliver(&mut self, function: u16) -> Result<Option<u32>, Error> {
-        let Some(delegate) = self.delegate.as_mut() else {
-            return Ok(None);
-        };
-        let before = delegate.hops();
-        let result = delegate.call(operation::DELIVER, self.filled);
-        if let Err(CallError::Refused(errno)) = result {
-            if self.refused == Refused::GoByRing {
-                self.delegate = None;
-                return Ok(None);
+        if self.goes_by_ring() {
+            return self.post_by_ring(request);
+        }
+        self.counts.posted(function_of(request));
+        if front.has_room(lane, len) {
+            return self.append(front, len, Kind::Posted, request);
+        }
+        if self.put(lane, len, request)? {
+            front.add(self.append_pieces(lane, len, Kind::Posted)?);
+            let function = function_of(request);
+            if let Some(answer) = self.deliver(lane, front.filled)? {
+                front.clear();
+                return self.answered_posted(function, answer);
             }
-            return Err(Error::Io(io::Error::from_raw_os_error(errno)));
+            front.clear();
         }
-        let hopped = delegate.hops() != before;
-        self.forget_batch();
-        let len = length(result.map_err(lost)?)?;
-        self.counts.delegated(function, hopped);
-        self.home.delegated(function, hopped);
-        match len <= self.max_receive {
-            true => Ok(Some(len)),
-            false => Err(Error::TooLarge {
-                len: len.into(),
-                max: self.max_receive.into(),
-            }),
-        }
+        self.post_by_ring(request)
     }
 
-    /// Empties a batch that has no call.
-    fn deliver_posted(&mut self) -> Result<(), Error> {
-        if self.batch.is_empty() {
-            return Ok(());
+    /// A call in the shared lane, together with what was posted before it.
+    fn call_shared(
+        &self,
+        len: u32,
+        request: &[IoSlice<'_>],
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let front = &mut *lock(&self.front);
+        let lane = self.areas.shared();
+        let function = function_of(request);
+        if front.home.next(function) {
+            self.deliver_posted(front)?;
+            if let Some(mut ring) = self.idle_ring() {
+                return self.call_by_ring(&mut ring, request, reply);
+            }
         }
-        let function = self.last_function();
-        if self.home.next(function) {
-            return self.batch_by_ring();
+        if !front.has_room(lane, len) {
+            self.deliver_posted(front)?;
         }
-        match self.deliver(function)? {
-            Some(0) => Ok(()),
-            Some(_) => Err(Error::Protocol("a reply where no call waits")),
-            None => self.batch_by_ring(),
+        if !self.goes_by_ring() {
+            let fits = front.has_room(lane, len);
+            if fits {
+                self.append(front, len, Kind::Call, request)?;
+            } else if self.put(lane, len, request)? {
+                front.add(self.append_pieces(lane, len, Kind::Call)?);
+            }
+            if let Some(answer) = self.deliver(lane, front.filled)? {
+                front.clear();
+                front.home.delegated(function, answer.hopped);
+                self.counts.delegated(function, answer.hopped);
+                return self.fetch(lane, answer.len, reply);
+            }
+            // All but this call.
+            front.batch.retain(|record| record.kind == Kind::Posted);
         }
+        self.batch_by_ring(front)?;
+        self.call_by_ring(&mut lock(&self.ring), request, reply)
     }
 
-    /// Posts the batch by ring.
-    fn batch_by_ring(&mut self) -> Result<(), Error> {
-        let mut request = Vec::new();
-        for record in std::mem::take(&mut self.batch) {
-            request.clear();
-            self.areas
-                .read_request(record.offset, record.len.into(), &mut request)?;
-            self.post_by_ring(&[IoSlice::new(&request)])?;
-        }
-        self.forget_batch();
-        Ok(())
-    }
-
-    fn post_by_ring(&mut self, request: &[IoSlice<'_>]) -> Result<(), Error> {
-        self.ring_first = true;
-        self.counts.home(function_of(request));
-        self.ring.post(request)
-    }
-
-    fn call_by_ring(&mut self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error> {
-        self.batch_by_ring()?;
-        self.counts.home(function_of(request));
-        self.ring.call(request, reply)?;
-        // So all before it has been carried out.
-        self.ring_first = false;
-        Ok(())
-    }
-
-    fn exchange(
-        &mut self,
+    /// A call in a lane of its own, after what was posted before it.
+    fn call_alone(
+        &self,
         len: u32,
         request: &[IoSlice<'_>],
         reply: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let function = function_of(request);
-        if self.by_ring(len) || self.home.next(function) {
-            return self.call_by_ring(request, reply);
-        }
-        if !self.has_room(len) {
-            self.deliver_posted()?;
-        }
-        if self.by_ring(len) {
-            return self.call_by_ring(request, reply);
-        }
-        self.append(len, Kind::Call, request)?;
-        match self.deliver(function)? {
-            Some(len) => self.fetch(len, reply),
-            None => {
-                self.batch.pop();
-                self.call_by_ring(request, reply)
+        let mut front = lock(&self.front);
+        self.deliver_posted(&mut front)?;
+        if !self.goes_by_ring() && front.home.next(function) {
+            if let Some(mut ring) = self.idle_ring() {
+                drop(front);
+                return self.call_by_ring(&mut ring, request, reply);
             }
         }
-    }
-
-    /// Takes a reply, which begins in the area.
-    fn fetch(&mut self, len: u32, reply: &mut Vec<u8>) -> Result<(), Error> {
-        let (len, area) = (u64::from(len), self.areas.size());
-        reply.clear();
-        self.areas.read_reply(len.min(area), reply)?;
-        let mut done = len.min(area);
-        while done < len {
-            let piece = area.min(len - done);
-            let delegate = self.delegate.as_mut().ok_or(Error::PeerGone)?;
-            let result = delegate.call(operation::FETCH, done);
-            if u64::from(length(result.map_err(lost)?)?) != piece {
-                return Err(Error::Protocol("a piece of another length than announced"));
+        drop(front);
+        if !self.goes_by_ring() {
+            let own = self.own_lane()?;
+            let lane = own.lane;
+            let record = match batch::record_size(len) <= lane.size() {
+                true => Some(self.write(lane, 0, len, Kind::Call, request)?),
+                false if self.put(lane, len, request)? => {
+                    Some(self.append_pieces(lane, len, Kind::Call)?)
+                }
+                false => None,
+            };
+            let filled = record.map(|record| record.offset + record.here().next_multiple_of(8));
+            let answer = match filled {
+                Some(filled) => self.deliver(lane, filled)?,
+                None => None,
+            };
+            if let Some(answer) = answer {
+                self.counts.delegated(function, answer.hopped);
+                let fetched = self.fetch(lane, answer.len, reply);
+                drop(own);
+                lock(&self.front).home.delegated(function, answer.hopped);
+                return fetched;
             }
-            self.areas.read_reply(piece, reply)?;
-            done += piece;
         }
-        Ok(())
+        self.call_by_ring(&mut lock(&self.ring), request, reply)
     }
 
-    fn keep(&mut self, len: u32, request: &[IoSlice<'_>]) -> Result<(), Error> {
-        if !self.by_ring(len) && !self.has_room(len) {
-            self.deliver_posted()?;
-        }
-        if self.by_ring(len) {
-            self.batch_by_ring()?;
-            return self.post_by_ring(request);
-        }
-        self.append(len, Kind::Posted, request)?;
-        self.counts.posted(function_of(request));
-        Ok(())
-    }
-
-    fn send(&mut self) -> Result<(), Error> {
-        if !self.ring_first {
-            self.deliver_posted()?;
-        }
-        match self.ring_first {
-            true => self.ring.flush(),
+    fn send(&self) -> Result<(), Error> {
+        let front = &mut *lock(&self.front);
+        self.deliver_posted(front)?;
+        match self.goes_by_ring() {
+            true => lock(&self.ring).flush(),
             false => Ok(()),
         }
     }
-}
 
-/// A length that the server has returned.
-fn length(result: u64) -> Result<u32, Error> {
-    match result {
-        OVER => Err(Error::PeerGone),
-        other => u32::try_from(other).map_err(|_| Error::Protocol("an impossible length")),
+    /// Puts a request behind what the shared lane holds.
+    fn append(
+        &self,
+        front: &mut Front,
+        len: u32,
+        kind: Kind,
+        request: &[IoSlice<'_>],
+    ) -> Result<(), Error> {
+        let lane = self.areas.shared();
+        front.add(self.write(lane, front.filled, len, kind, request)?);
+        Ok(())
     }
-}
 
-fn lost(error: CallError) -> Error {
-    match error {
-        CallError::Gone => Error::PeerGone,
-        CallError::Refused(errno) | CallError::Failed(errno) => {
-            Error::Io(io::Error::from_raw_os_error(errno))
+    /// Writes a record at `at`.
+    fn write(
+        &self,
+        lane: Lane,
+        at: u64,
+        len: u32,
+        kind: Kind,
+        request: &[IoSlice<'_>],
+    ) -> Result<Record, Error> {
+        let header = batch::header(len, kind, Place::Here);
+        let offset = self
+            .areas
+            .write_request(lane, at, &[IoSlice::new(&header)])?;
+        self.areas.write_request(lane, offset, request)?;
+        Ok(Record {
+            kind,
+            place: Place::Here,
+            offset,
+            len,
+        })
+    }
+
+    /// Writes the record of a request that was put, alone in its lane.
+    fn append_pieces(&self, lane: Lane, len: u32, kind: Kind) -> Result<Record, Error> {
+        let header = batch::header(len, kind, Place::Pieces);
+        let offset = self
+            .areas
+            .write_request(lane, 0, &[IoSlice::new(&header)])?;
+        Ok(Record {
+            kind,
+            place: Place::Pieces,
+            offset,
+            len,
+        })
+    }
+
+    /// Gives the server a request in pieces. False if exitless calls were refused; then nothing
+    /// is carried out.
+    fn put(&self, lane: Lane, len: u32, request: &[IoSlice<'_>]) -> Result<bool, Error> {
+        let (mut done, area) = (0, lane.size() as usize);
+        for part in request {
+            for piece in part.chunks(area) {
+                self.areas.write_request(lane, 0, &[IoSlice::new(piece)])?;
+                match self.delegate(operation::PUT, lane, piece.len() as u64)? {
+                    None => return Ok(false),
+                    Some(Answer { len: 0, .. }) => done += piece.len(),
+                    Some(_) => return Err(Error::Protocol("a reply to a piece")),
+                }
+            }
+        }
+        debug_assert_eq!(done, len as usize);
+        Ok(true)
+    }
+
+    /// Makes a delegated call. `None`: it was refused, and nothing was carried out.
+    fn delegate(&self, work: u64, lane: Lane, argument: u64) -> Result<Option<Answer>, Error> {
+        let result = self.delegate.call(operation::join(work, lane), argument);
+        match result {
+            Ok(Called { result: OVER, .. }) => Err(Error::PeerGone),
+            Ok(Called { result, hops }) => Ok(Some(Answer {
+                len: u32::try_from(result).map_err(|_| Error::Protocol("an impossible length"))?,
+                hopped: hops > 0,
+            })),
+            Err(CallError::Refused(_)) if self.refused == Refused::GoByRing => {
+                self.by_ring.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+            Err(CallError::Gone) => Err(Error::PeerGone),
+            Err(CallError::Refused(errno) | CallError::Failed(errno)) => {
+                Err(Error::Io(io::Error::from_raw_os_error(errno)))
+            }
         }
     }
-}
 
-impl<D: Delegate> Client for VmfuncClient<D> {
-    fn post(&mut self, request: &[IoSlice<'_>]) -> Result<(), Error> {
-        let len = self.check(request)?;
-        let kept = self.keep(len, request);
-        self.noting_failure(kept)
-    }
-
-    fn call(&mut self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error> {
-        let len = self.check(request)?;
-        let answered = self.exchange(len, request, reply);
-        self.noting_failure(answered)
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        self.check(&[])?;
-        let sent = self.send();
-        self.noting_failure(sent)
-    }
-
-    fn transport(&self) -> &'static str {
-        match self.delegate {
-            Some(_) => "vmfunc",
-            None => self.ring.transport(),
+    /// Has the server carry out the batch of a lane; gives the length of the reply. `None`: it
+    /// was refused, and nothing was carried out.
+    fn deliver(&self, lane: Lane, filled: u64) -> Result<Option<Answer>, Error> {
+        let Some(answer) = self.delegate(operation::DELIVER, lane, filled)? else {
+            return Ok(None);
+        };
+        match answer.len <= self.max_receive {
+            true => Ok(Some(answer)),
+            false => Err(Error::TooLarge {
+                len: answer.len.into(),
+                max: self.max_receive.into(),
+            }),
         }
+    }
+
+    /// Empties the shared lane, where no call is.
+    fn deliver_posted(&self, front: &mut Front) -> Result<(), Error> {
+        if front.batch.is_empty() {
+            return Ok(());
+        }
+        let lane = self.areas.shared();
+        let function = self.last_function(front);
+        match self.deliver(lane, front.filled)? {
+            Some(answer) => {
+                front.clear();
+                self.answered_posted(function, answer)
+            }
+            None => self.batch_by_ring(front),
+        }
+    }
+
+    fn answered_posted(&self, function: u16, answer: Answer) -> Result<(), Error> {
+        self.counts.delegated(function, answer.hopped);
+        match answer.len {
+            0 => Ok(()),
+            _ => Err(Error::Protocol("a reply where no call waits")),
+        }
+    }
+
+    /// Function of the batch's last record. The server may have changed that, and then deceives
+    /// nobody but the statistics.
+    fn last_function(&self, front: &Front) -> u16 {
+        let mut bytes = Vec::new();
+        if let Some(last) = front.batch.last() {
+            let (lane, len) = (self.areas.shared(), last.len.min(2));
+            // Without it is function 0.
+            let _ = self
+                .areas
+                .read_request(lane, last.offset, len.into(), &mut bytes);
+        }
+        function_of(&[IoSlice::new(&bytes)])
+    }
+
+    /// Posts the batch by ring, now that exitless calls were refused.
+    fn batch_by_ring(&self, front: &mut Front) -> Result<(), Error> {
+        let mut request = Vec::new();
+        for record in std::mem::take(&mut front.batch) {
+            request.clear();
+            let (lane, len) = (self.areas.shared(), record.here());
+            self.areas
+                .read_request(lane, record.offset, len, &mut request)?;
+            self.post_by_ring(&[IoSlice::new(&request)])?;
+        }
+        front.clear();
+        Ok(())
+    }
+
+    fn post_by_ring(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
+        self.counts.home(function_of(request));
+        lock(&self.ring).post(request)
+    }
+
+    fn call_by_ring(
+        &self,
+        ring: &mut Ring,
+        request: &[IoSlice<'_>],
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.counts.home(function_of(request));
+        ring.call(request, reply)
+    }
+
+    /// The ring, unless another thread's call is under way there, which may take long.
+    fn idle_ring(&self) -> Option<MutexGuard<'_, Ring>> {
+        match self.ring.try_lock() {
+            Ok(ring) => Some(ring),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// A lane for a call that may take long. Waits if there are as many of these as can be.
+    fn own_lane(&self) -> Result<OwnLane<'_>, Error> {
+        let free = lock(&self.free);
+        let waited = self.freed.wait_while(free, |free| free.is_empty());
+        let mut free = waited.unwrap_or_else(PoisonError::into_inner);
+        let lane = free.pop().ok_or(Error::PeerGone)?;
+        // With the shared lane's.
+        let busy = LANES - free.len();
+        drop(free);
+        let own = OwnLane {
+            lane,
+            free: &self.free,
+            freed: &self.freed,
+        };
+        self.grow(busy as u32)?;
+        Ok(own)
+    }
+
+    /// Asks for carriers for so many calls at once, if it is not known that there are, or that
+    /// there can be no more.
+    fn grow(&self, calls: u32) -> Result<(), Error> {
+        if calls <= self.carriers.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // Else it is tried with the next call. Without a carrier a call waits for one.
+        let Some(mut ring) = self.idle_ring() else {
+            return Ok(());
+        };
+        let carriers = calls.next_power_of_two();
+        let mut reply = Vec::new();
+        let request = Grow { carriers }.pack();
+        ring.call(&[IoSlice::new(&request)], &mut reply)?;
+        let has = reply.as_slice().try_into().map(u32::from_le_bytes);
+        let has = has.map_err(|_| Error::Protocol("no number of carriers"))?;
+        let enough = match has < carriers {
+            true => u32::MAX,
+            false => has,
+        };
+        self.carriers.store(enough, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes a reply, which begins in the lane's area.
+    fn fetch(&self, lane: Lane, len: u32, reply: &mut Vec<u8>) -> Result<(), Error> {
+        let (len, area) = (u64::from(len), lane.size());
+        reply.clear();
+        self.areas.read_reply(lane, len.min(area), reply)?;
+        let mut done = len.min(area);
+        while done < len {
+            let piece = area.min(len - done);
+            // It was carried out, so that there is no other way.
+            let answer = self
+                .delegate(operation::FETCH, lane, done)?
+                .ok_or(Error::PeerGone)?;
+            if u64::from(answer.len) != piece {
+                return Err(Error::Protocol("a piece of another length than announced"));
+            }
+            self.areas.read_reply(lane, piece, reply)?;
+            done += piece;
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! Connecting by the best way there is.
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wormhole_delegate::{Channel, Client as DelegateClient};
 use wormhole_transport::{Client, Config, Endpoint, Error};
@@ -12,12 +12,90 @@ use crate::client::{Refused, VmfuncClient};
 use crate::counts::Counts;
 use crate::greeting::{Offer, Upgrade};
 
-/// A connection.
-pub struct Connected {
-    /// The client's end.
-    pub client: Box<dyn Client>,
+/// The client's end of a connection, for all its threads.
+pub struct Connection(Way);
+
+enum Way {
+    /// One request after the other.
+    Messages {
+        name: &'static str,
+        client: Mutex<Box<dyn Client>>,
+    },
+    Vmfunc(Box<VmfuncClient<DelegateClient>>),
+}
+
+impl Connection {
+    fn messages(client: Box<dyn Client>) -> Self {
+        Connection(Way::Messages {
+            name: client.transport(),
+            client: Mutex::new(client),
+        })
+    }
+
+    /// As [`Client::post`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn post(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
+        match &self.0 {
+            Way::Messages { client, .. } => lock(client).post(request),
+            Way::Vmfunc(client) => client.post(request),
+        }
+    }
+
+    /// As [`Client::call`]. If it may take long, `blocking`, other threads' calls do not
+    /// wait for it if they are exitless.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call(
+        &self,
+        request: &[IoSlice<'_>],
+        reply: &mut Vec<u8>,
+        blocking: bool,
+    ) -> Result<(), Error> {
+        match &self.0 {
+            Way::Messages { client, .. } => lock(client).call(request, reply),
+            Way::Vmfunc(client) => client.call(request, reply, blocking),
+        }
+    }
+
+    /// As [`Client::flush`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush(&self) -> Result<(), Error> {
+        match &self.0 {
+            Way::Messages { client, .. } => lock(client).flush(),
+            Way::Vmfunc(client) => client.flush(),
+        }
+    }
+
+    /// Name of the transport.
+    pub fn transport(&self) -> &'static str {
+        match &self.0 {
+            Way::Messages { name, .. } => name,
+            Way::Vmfunc(client) => client.transport(),
+        }
+    }
+
     /// How its requests went, if some can be exitless.
-    pub counts: Option<Arc<Counts>>,
+    pub fn counts(&self) -> Option<&Counts> {
+        match &self.0 {
+            Way::Messages { .. } => None,
+            Way::Vmfunc(client) => Some(client.counts()),
+        }
+    }
+}
+
+fn lock(client: &Mutex<Box<dyn Client>>) -> std::sync::MutexGuard<'_, Box<dyn Client>> {
+    client.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What [`connect`] gives.
+pub struct Connected {
+    /// The connection.
+    pub connection: Connection,
     /// Why it is not exitless, where that was to be tried.
     pub why: Option<wormhole_delegate::Error>,
 }
@@ -32,8 +110,7 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
         Endpoint::Vmfunc(_) => Refused::Fail,
         _ => {
             return Ok(Connected {
-                client: wormhole_transport::connect(config)?,
-                counts: None,
+                connection: Connection::messages(wormhole_transport::connect(config)?),
                 why: None,
             })
         }
@@ -49,8 +126,7 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
             let limits = (max_message, offer.max_message);
             let client = VmfuncClient::new(ring, delegate, areas, refused, limits);
             Ok(Connected {
-                counts: Some(client.counts()),
-                client: Box::new(client),
+                connection: Connection(Way::Vmfunc(Box::new(client))),
                 why: None,
             })
         }
@@ -59,8 +135,7 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
             source: io::Error::other(error),
         }),
         Err(error) => Ok(Connected {
-            client: ring,
-            counts: None,
+            connection: Connection::messages(ring),
             why: Some(error),
         }),
     }

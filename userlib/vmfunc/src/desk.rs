@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where the server carries requests out: for delegated calls and for messages by ring,
-//! one at a time.
+//! Where the server carries requests out: for delegated calls, one at a time in each
+//! lane, and for messages by ring.
 
 use std::fmt::Display;
 use std::io::IoSlice;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wormhole_transport::{Error, Kind};
 
-use crate::areas::Areas;
-use crate::batch::{Walk, HEADER};
+use crate::areas::{Areas, Lane, LANES};
+use crate::batch::{Place, Walk, HEADER};
 use crate::serve::Handler;
 use crate::{length_of, operation, OVER};
 
@@ -23,14 +24,18 @@ pub(crate) struct Desk<H> {
     /// Longest message that the client accepts, and longest that this side does.
     max_send: u32,
     max_receive: u32,
-    state: Mutex<State<H>>,
+    handler: H,
+    over: AtomicBool,
+    lanes: Vec<Mutex<State>>,
 }
 
-struct State<H> {
-    handler: H,
-    over: bool,
+/// What stays of a lane between calls.
+#[derive(Default)]
+struct State {
     /// The request being carried out; kept for its memory.
     request: Vec<u8>,
+    /// A request that comes in pieces.
+    pieces: Vec<u8>,
     /// A reply that is longer than its area, while the client fetches it.
     reply: Vec<u8>,
 }
@@ -42,12 +47,9 @@ impl<H: Handler> Desk<H> {
             areas,
             max_send: max_send.min(max_receive),
             max_receive,
-            state: Mutex::new(State {
-                handler,
-                over: false,
-                request: Vec::new(),
-                reply: Vec::new(),
-            }),
+            handler,
+            over: AtomicBool::new(false),
+            lanes: (0..LANES).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -55,25 +57,33 @@ impl<H: Handler> Desk<H> {
         &self.areas
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<H>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A delegated call. It returns whatever happens.
     pub(crate) fn call(&self, operation: u64, argument: u64) -> u64 {
-        let work = || match operation {
-            operation::DELIVER => self.deliver(argument),
-            operation::FETCH => self.fetch(argument),
-            _ => Err(self.lock().end(&"a delegated call of an unknown kind")),
-        };
-        match catch_unwind(AssertUnwindSafe(work)) {
+        match catch_unwind(AssertUnwindSafe(|| self.work(operation, argument))) {
             Ok(Ok(len)) => len.into(),
             Ok(Err(Over)) => OVER,
             Err(_) => {
                 // Not even this may unwind into the client's vCPU.
-                let _ = catch_unwind(AssertUnwindSafe(|| self.lock().end(&"a panic")));
+                let _ = catch_unwind(AssertUnwindSafe(|| self.end(&"a panic")));
                 OVER
             }
+        }
+    }
+
+    fn work(&self, operation: u64, argument: u64) -> Result<u32, Over> {
+        if self.over.load(Ordering::Relaxed) {
+            return Err(Over);
+        }
+        let (operation, number) = operation::split(operation);
+        let (Some(lane), Some(state)) = (self.areas.lane(number), self.lanes.get(number)) else {
+            return Err(self.end(&"a delegated call in no lane"));
+        };
+        let mut state = lock(state);
+        match operation {
+            operation::DELIVER => self.deliver(lane, &mut state, argument),
+            operation::FETCH => self.fetch(lane, &mut state, argument),
+            operation::PUT => self.put(lane, &mut state, argument),
+            _ => Err(self.end(&"a delegated call of an unknown kind")),
         }
     }
 
@@ -84,41 +94,49 @@ impl<H: Handler> Desk<H> {
         kind: Kind,
         reply: &mut crate::Reply<'_>,
     ) -> Result<(), H::Error> {
-        let mut state = self.lock();
-        if state.over {
+        if self.over.load(Ordering::Relaxed) {
             // The handler knows. It may not have ended the process.
             return Ok(());
         }
-        state.handler.handle(request, kind, reply)
+        self.handler.handle(request, kind, reply)
     }
 
-    fn deliver(&self, len: u64) -> Result<u32, Over> {
-        let mut state = self.lock();
-        if state.over {
-            return Err(Over);
-        }
+    fn deliver(&self, lane: Lane, state: &mut State, len: u64) -> Result<u32, Over> {
+        let or_end = |why: Error| self.end(&why);
         state.reply = Vec::new();
-        let mut walk = Walk::new(len, self.areas.size()).map_err(|why| state.end(&why))?;
+        let mut walk = Walk::new(len, lane.size()).map_err(|why| self.end(&why))?;
         let mut replied = 0;
-        while let Some(at) = walk.next().map_err(|why| state.end(&why))? {
+        while let Some(at) = walk.next().map_err(|why| self.end(&why))? {
             let mut header = Vec::with_capacity(HEADER as usize);
             self.areas
-                .read_request(at, HEADER, &mut header)
-                .map_err(|why| state.end(&why))?;
+                .read_request(lane, at, HEADER, &mut header)
+                .map_err(or_end)?;
             let header = header.try_into().unwrap_or_default();
-            let record = walk.take(header).map_err(|why| state.end(&why))?;
+            let record = walk.take(header).map_err(|why| self.end(&why))?;
             if record.len > self.max_receive {
-                return Err(state.end(&"a request that is too long"));
+                return Err(self.end(&"a request that is too long"));
             }
             let mut request = std::mem::take(&mut state.request);
             request.clear();
-            self.areas
-                .read_request(record.offset, record.len.into(), &mut request)
-                .map_err(|why| state.end(&why))?;
-            if let Some(len) = self.carry_out(&mut state, &request, record.kind)? {
+            match record.place {
+                Place::Here => self
+                    .areas
+                    .read_request(lane, record.offset, record.len.into(), &mut request)
+                    .map_err(or_end)?,
+                Place::Pieces if state.pieces.len() == record.len as usize => {
+                    request = std::mem::take(&mut state.pieces);
+                }
+                Place::Pieces => {
+                    return Err(self.end(&"a request of which not all pieces came"));
+                }
+            }
+            let carried_out = self.carry_out(lane, &mut state.reply, &request, record.kind)?;
+            if let Some(len) = carried_out {
                 replied = len;
             }
-            state.request = request;
+            if record.place == Place::Here {
+                state.request = request;
+            }
         }
         Ok(replied)
     }
@@ -127,66 +145,75 @@ impl<H: Handler> Desk<H> {
     /// begins there.
     fn carry_out(
         &self,
-        state: &mut State<H>,
+        lane: Lane,
+        rest: &mut Vec<u8>,
         request: &[u8],
         kind: Kind,
     ) -> Result<Option<u32>, Over> {
         let mut replied = None;
-        let State { handler, reply, .. } = state;
         let mut answer = |parts: &[IoSlice<'_>]| {
             if kind == Kind::Posted || replied.is_some() {
                 return Err(Error::Misuse("a reply where no call awaits one"));
             }
             let len = length_of(parts, self.max_send)?;
-            if u64::from(len) <= self.areas.size() {
-                self.areas.write_reply(parts)?;
+            if u64::from(len) <= lane.size() {
+                self.areas.write_reply(lane, parts)?;
             } else {
-                parts.iter().for_each(|part| reply.extend_from_slice(part));
-                let first = &reply[..self.areas.size() as usize];
-                self.areas.write_reply(&[IoSlice::new(first)])?;
+                parts.iter().for_each(|part| rest.extend_from_slice(part));
+                let first = &rest[..lane.size() as usize];
+                self.areas.write_reply(lane, &[IoSlice::new(first)])?;
             }
             replied = Some(len);
             Ok(())
         };
-        if let Err(error) = handler.handle(request, kind, &mut answer) {
-            return Err(state.end(&error));
+        if let Err(error) = self.handler.handle(request, kind, &mut answer) {
+            return Err(self.end(&error));
         }
         match (kind, replied) {
-            (Kind::Call, None) => Err(state.end(&"a call that was not answered")),
+            (Kind::Call, None) => Err(self.end(&"a call that was not answered")),
             (_, replied) => Ok(replied),
         }
     }
 
-    fn fetch(&self, offset: u64) -> Result<u32, Over> {
-        let mut state = self.lock();
-        if state.over {
-            return Err(Over);
+    fn put(&self, lane: Lane, state: &mut State, len: u64) -> Result<u32, Over> {
+        let sum = (state.pieces.len() as u64).saturating_add(len);
+        if len > lane.size() || sum > u64::from(self.max_receive) {
+            return Err(self.end(&"a piece that is too long"));
         }
+        self.areas
+            .read_request(lane, 0, len, &mut state.pieces)
+            .map_err(|why| self.end(&why))?;
+        Ok(0)
+    }
+
+    fn fetch(&self, lane: Lane, state: &mut State, offset: u64) -> Result<u32, Over> {
         let reply = usize::try_from(offset)
             .ok()
             .and_then(|offset| state.reply.get(offset..))
             .filter(|rest| !rest.is_empty());
         let Some(rest) = reply else {
-            return Err(state.end(&"nothing to fetch there"));
+            return Err(self.end(&"nothing to fetch there"));
         };
-        let piece = &rest[..rest.len().min(self.areas.size() as usize)];
+        let piece = &rest[..rest.len().min(lane.size() as usize)];
         let (len, last) = (piece.len(), piece.len() == rest.len());
         self.areas
-            .write_reply(&[IoSlice::new(piece)])
-            .map_err(|why| state.end(&why))?;
+            .write_reply(lane, &[IoSlice::new(piece)])
+            .map_err(|why| self.end(&why))?;
         if last {
             state.reply = Vec::new();
         }
         // No more than the area.
         Ok(len as u32)
     }
-}
 
-impl<H: Handler> State<H> {
-    fn end(&mut self, why: &dyn Display) -> Over {
-        if !std::mem::replace(&mut self.over, true) {
+    fn end(&self, why: &dyn Display) -> Over {
+        if !self.over.swap(true, Ordering::Relaxed) {
             self.handler.over(why);
         }
         Over
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,17 +4,21 @@
 //!
 //! A connection begins as a `ring`. The client's first message may ask for exitless
 //! calls ([`greeting`]); if both sides can, requests then go by way of the channel's
-//! spare memory, half of which is for requests, half for replies ([`areas`]):
+//! spare memory, which is divided into lanes ([`areas`]). In the lane that all the
+//! client's threads share
 //!
-//! - a posted request is added to a batch there ([`batch`]);
+//! - a posted request is added to a batch ([`batch`]);
 //! - a call is added, too, and then *one* delegated call has the server carry out the
-//!   whole batch ([`desk`]), and brings the length of the reply;
-//! - a reply that is longer than its area is fetched in pieces, by further calls.
+//!   whole batch ([`desk`]), and brings the length of the reply.
 //!
-//! The ring stays, and is used for what is longer than the area of requests, for
-//! functions that always hop home ([`home`]), and for everything once exitless calls
-//! are refused. Requests are carried out in the order in which they were given: after
-//! something was posted by ring everything goes by ring until a call has been answered.
+//! A call that may take long has a lane of its own, after the batch has been emptied, so
+//! that no other thread waits for it. What is longer than its area goes, or is fetched,
+//! in pieces, by further delegated calls.
+//!
+//! The ring stays, for calls of functions that always hop home ([`home`]), and for
+//! everything once exitless calls are refused. A thread's requests are carried out in
+//! the order in which it gave them, and after those that other threads had given
+//! before.
 //!
 //! Neither side trusts the other: what is in shared memory is copied before it is
 //! looked at, and compared with what is possible.
@@ -31,19 +35,40 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{connect, Connected};
+pub use connect::{connect, Connected, Connection};
 pub use counts::{Counts, FunctionCounts};
 pub use serve::{serve, Handler, Reply, ServeError};
 
 /// Most exitless calls that a client can have under way at once.
 pub const MAX_CARRIERS: u32 = wormhole_uapi::WORMHOLE_MAX_CARRIERS;
 
-/// What a delegated call is for: its first argument. The second is a length or an offset.
+/// Exitless calls that can be under way at once before the client asks for more.
+const FIRST_CARRIERS: u32 = 2;
+
+/// What a delegated call is for, and the number of its lane: its first argument. The
+/// second is a length or an offset.
 mod operation {
+    use crate::areas::Lane;
+
+    const BITS: u32 = 8;
+
+    /// The first argument.
+    pub(crate) fn join(operation: u64, lane: Lane) -> u64 {
+        operation | ((lane.number as u64) << BITS)
+    }
+
+    /// What it is made of.
+    pub(crate) fn split(word: u64) -> (u64, usize) {
+        let number = usize::try_from(word >> BITS).unwrap_or(usize::MAX);
+        (word & ((1 << BITS) - 1), number)
+    }
+
     /// Carry out the batch of so many bytes; gives the length of the reply.
     pub(crate) const DELIVER: u64 = 1;
     /// Put what follows this offset of the last reply into the area; gives how much.
     pub(crate) const FETCH: u64 = 2;
+    /// Take so many bytes of the area as the next piece of a request; gives 0.
+    pub(crate) const PUT: u64 = 3;
 }
 
 /// Result of a delegated call when the session is over. Lengths are smaller.

@@ -11,7 +11,8 @@ use wormhole_transport::{Error, Kind, Server, Spare};
 use crate::areas::Areas;
 use crate::connect::channel;
 use crate::desk::Desk;
-use crate::greeting::{Offer, Upgrade};
+use crate::greeting::{Grow, Offer, Upgrade};
+use crate::FIRST_CARRIERS;
 
 /// Stack of a carrier: a vendor's compiler may run there.
 const STACK: usize = 8 << 20;
@@ -23,21 +24,17 @@ const STACK: usize = 8 << 20;
 pub type Reply<'a> = dyn FnMut(&[IoSlice<'_>]) -> Result<(), Error> + 'a;
 
 /// What carries out requests.
-pub trait Handler: Send {
+pub trait Handler: Send + Sync {
     /// Why a client cannot be served any longer.
     type Error: Display;
 
-    /// Carries out a request. `reply` is to be called if it is a [`Kind::Call`].
-    fn handle(
-        &mut self,
-        request: &[u8],
-        kind: Kind,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Self::Error>;
+    /// Carries out a request. `reply` is to be called if it is a [`Kind::Call`]. Calls
+    /// that may take long come from several threads at once.
+    fn handle(&self, request: &[u8], kind: Kind, reply: &mut Reply<'_>) -> Result<(), Self::Error>;
 
     /// A delegated call was the last one: nothing will be carried out any more. May end
     /// the process.
-    fn over(&mut self, why: &dyn Display);
+    fn over(&self, why: &dyn Display);
 }
 
 /// Why a client is not served any longer.
@@ -81,7 +78,7 @@ extern "C" fn entry(operation: u64, argument: u64, _: u64, _: u64, _: u64, _: u6
 pub fn serve<H: Handler + 'static>(
     ring: &mut dyn Server,
     spare: Option<Spare>,
-    mut handler: H,
+    handler: H,
     max_message: u32,
     carriers: u32,
 ) -> Result<(), ServeError<H::Error>> {
@@ -128,19 +125,28 @@ fn attend<H: Handler + 'static>(
     carriers: u32,
 ) -> Result<(), ServeError<H::Error>> {
     // The session ends before this returns, and with it the last delegated call.
-    let server = open(&desk, carriers);
+    let mut server = open(&desk, carriers.min(FIRST_CARRIERS));
     let errno = server.as_ref().map_or_else(|error| error.errno(), |_| 0);
     answer(ring, errno, max_message)?;
-    messages(ring, &desk)
+    messages(ring, &desk, |wanted| match &mut server {
+        Ok(server) => server.grow(wanted.min(carriers)),
+        Err(_) => 0,
+    })
 }
 
-/// Carries out what comes by ring.
+/// Carries out what comes by ring. `grow` makes more carriers, and gives how many there are.
 pub(crate) fn messages<H: Handler>(
     ring: &mut dyn Server,
     desk: &Desk<H>,
+    mut grow: impl FnMut(u32) -> u32,
 ) -> Result<(), ServeError<H::Error>> {
     let mut request = Vec::new();
     while let Some(kind) = ring.receive(&mut request)? {
+        if let (Kind::Call, Some(wanted)) = (kind, Grow::unpack(&request)) {
+            let carriers = grow(wanted.carriers).to_le_bytes();
+            ring.reply(&[IoSlice::new(&carriers)])?;
+            continue;
+        }
         let mut reply = |parts: &[IoSlice<'_>]| ring.reply(parts);
         let handled = desk.message(&request, kind, &mut reply);
         handled.map_err(ServeError::Handler)?;

@@ -6,16 +6,16 @@ use std::fmt::Display;
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use wormhole_delegate::CallError;
+use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Config, Error, Kind, Limits};
 
 use crate::areas::Areas;
-use crate::batch::{self, RECORDS};
+use crate::batch::{self, Place, RECORDS};
 use crate::client::{Delegate, Refused, VmfuncClient};
 use crate::connect::ask;
 use crate::desk::Desk;
@@ -27,6 +27,8 @@ const MAX: u32 = 3 << 20;
 const ECHO: u16 = 1;
 const RUBBISH: u16 = 2;
 const PANIC: u16 = 3;
+/// Is answered when as many have come as the world's barrier is for.
+const MEET: u16 = 4;
 
 #[derive(Default)]
 struct Log {
@@ -36,13 +38,16 @@ struct Log {
 }
 
 /// Replies to a call with its number, and zeros up to the length that it asks for.
-struct Echo(Arc<Mutex<Log>>);
+struct Echo {
+    log: Arc<Mutex<Log>>,
+    meet: Arc<Barrier>,
+}
 
 impl Handler for Echo {
     type Error = &'static str;
 
     fn handle(
-        &mut self,
+        &self,
         request: &[u8],
         kind: Kind,
         reply: &mut Reply<'_>,
@@ -58,14 +63,20 @@ impl Handler for Echo {
         };
         match head as u16 {
             ECHO => {}
+            MEET => {
+                self.meet.wait();
+            }
             PANIC => panic!("on purpose"),
             _ => return Err("rubbish"),
         }
         if length > 2 * MAX {
             return Err("rubbish");
         }
-        let mut log = self.0.lock().unwrap();
-        log.requests.push((number, request.len()));
+        self.log
+            .lock()
+            .unwrap()
+            .requests
+            .push((number, request.len()));
         if kind == Kind::Posted {
             return Ok(());
         }
@@ -78,8 +89,8 @@ impl Handler for Echo {
         .map_err(|_| "cannot reply")
     }
 
-    fn over(&mut self, why: &dyn Display) {
-        self.0.lock().unwrap().over.push(why.to_string());
+    fn over(&self, why: &dyn Display) {
+        self.log.lock().unwrap().over.push(why.to_string());
     }
 }
 
@@ -95,23 +106,21 @@ fn request(function: u16, number: u32, reply: u32, len: usize) -> Vec<u8> {
 struct Played {
     desk: Arc<Desk<Echo>>,
     /// Delegated calls until they are refused.
-    left: u32,
-    hops: u64,
+    left: AtomicU32,
     hop: bool,
 }
 
 impl Delegate for Played {
-    fn call(&mut self, operation: u64, argument: u64) -> Result<u64, CallError> {
-        if self.left == 0 {
-            return Err(CallError::Refused(libc::EOPNOTSUPP));
-        }
-        self.left -= 1;
-        self.hops += u64::from(self.hop);
-        Ok(self.desk.call(operation, argument))
-    }
-
-    fn hops(&self) -> u64 {
-        self.hops
+    fn call(&self, operation: u64, argument: u64) -> Result<Called, CallError> {
+        let left = |left: u32| left.checked_sub(1);
+        let left = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        left.map_err(|_| CallError::Refused(libc::EOPNOTSUPP))?;
+        Ok(Called {
+            result: self.desk.call(operation, argument),
+            hops: self.hop.into(),
+        })
     }
 }
 
@@ -132,6 +141,8 @@ fn config() -> (Config, PathBuf) {
 struct World {
     log: Arc<Mutex<Log>>,
     desk: Arc<Desk<Echo>>,
+    /// What the client has asked for.
+    grown: Arc<AtomicU32>,
     ring: Option<Box<dyn Client>>,
     areas: Option<Areas>,
     server: Option<JoinHandle<()>>,
@@ -139,6 +150,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::meeting(1)
+    }
+
+    /// One in which so many calls of [`MEET`] wait for each other.
+    fn meeting(parties: usize) -> Self {
         let (config, path) = config();
         let mut listener = wormhole_transport::listen(&config).unwrap();
         let connected = std::thread::spawn(move || wormhole_transport::connect_spare(&config));
@@ -148,15 +164,25 @@ impl World {
         std::fs::remove_file(path).unwrap();
         let log = Arc::<Mutex<Log>>::default();
         let areas = Areas::new(spare.unwrap());
-        let desk = Arc::new(Desk::new(areas, Echo(log.clone()), MAX, MAX));
-        let served = desk.clone();
+        let meet = Arc::new(Barrier::new(parties));
+        let echo = Echo {
+            log: log.clone(),
+            meet,
+        };
+        let desk = Arc::new(Desk::new(areas, echo, MAX, MAX));
+        let grown = Arc::<AtomicU32>::default();
+        let (served, asked) = (desk.clone(), grown.clone());
         let server = std::thread::spawn(move || {
             // What ends it is each test's affair.
-            let _ = messages(ring.as_mut(), &served);
+            let _ = messages(ring.as_mut(), &served, |carriers| {
+                asked.store(carriers, Ordering::Relaxed);
+                carriers
+            });
         });
         World {
             log,
             desk,
+            grown,
             ring: Some(client),
             areas: Some(Areas::new(client_spare.unwrap())),
             server: Some(server),
@@ -166,8 +192,7 @@ impl World {
     fn client(&mut self, left: u32, refused: Refused) -> VmfuncClient<Played> {
         let played = Played {
             desk: self.desk.clone(),
-            left,
-            hops: 0,
+            left: left.into(),
             hop: false,
         };
         self.client_with(played, refused)
@@ -179,7 +204,7 @@ impl World {
     }
 
     fn area(&self) -> usize {
-        self.desk.areas().size() as usize
+        self.desk.areas().shared().size() as usize
     }
 
     /// Once the client is gone.
@@ -188,16 +213,20 @@ impl World {
     }
 }
 
-fn call(client: &mut dyn Client, number: u32, reply: u32, len: usize) -> Result<Vec<u8>, Error> {
+/// A call in the shared lane if its number is even, else in its own.
+fn call<D: Delegate>(
+    client: &VmfuncClient<D>,
+    number: u32,
+    reply: u32,
+    len: usize,
+) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![1, 2, 3];
-    client.call(
-        &[IoSlice::new(&request(ECHO, number, reply, len))],
-        &mut bytes,
-    )?;
+    let request = request(ECHO, number, reply, len);
+    client.call(&[IoSlice::new(&request)], &mut bytes, number % 2 == 1)?;
     Ok(bytes)
 }
 
-fn post(client: &mut dyn Client, number: u32, len: usize) -> Result<(), Error> {
+fn post<D: Delegate>(client: &VmfuncClient<D>, number: u32, len: usize) -> Result<(), Error> {
     client.post(&[IoSlice::new(&request(ECHO, number, 0, len))])
 }
 
@@ -236,21 +265,21 @@ proptest! {
         hop in any::<bool>(),
     ) {
         let mut world = World::new();
-        let mut client = {
+        let client = {
             let desk = world.desk.clone();
-            let played = Played { desk, left, hops: 0, hop };
+            let played = Played { desk, left: left.into(), hop };
             world.client_with(played, Refused::GoByRing)
         };
         let mut expected = Vec::new();
         for (number, step) in (0u32..).zip(steps) {
             match step {
                 Step::Post(len) => {
-                    post(&mut client, number, len).unwrap();
+                    post(&client, number, len).unwrap();
                     expected.push((number, len));
                 }
                 Step::Call(len, reply) => {
                     let refused_in_pieces = left != u32::MAX && reply >= 500_000;
-                    let answer = call(&mut client, number, reply, len);
+                    let answer = call(&client, number, reply, len);
                     if refused_in_pieces && answer.is_err() {
                         // The call was made; the rest of its reply cannot be had.
                         break;
@@ -275,11 +304,13 @@ proptest! {
     #[test]
     fn a_hostile_client_ends_its_session_at_worst(
         bytes in vec(prop_oneof![3 => 0u8..4, 1 => Just(8), 1 => any::<u8>()], 0..600),
-        words in vec((0u64..4, prop_oneof![0u64..80, any::<u64>()]), 1..6),
+        words in vec((prop_oneof![9 => 0u64..5, 1 => any::<u64>()],
+            prop_oneof![0u64..80, any::<u64>()]), 1..6),
     ) {
         let world = World::new();
         let areas = world.areas.as_ref().unwrap();
-        areas.write_request(0, &[IoSlice::new(&bytes)]).unwrap();
+        let lane = areas.lane(0).unwrap();
+        areas.write_request(lane, 0, &[IoSlice::new(&bytes)]).unwrap();
         let mut over = false;
         for (operation, argument) in words {
             let result = world.desk.call(operation, argument / 8 * 8);
@@ -298,20 +329,18 @@ proptest! {
             1..8,
         ),
     ) {
-        struct Liar(Vec<u64>);
+        struct Liar(Mutex<Vec<u64>>);
         impl Delegate for Liar {
-            fn call(&mut self, _: u64, _: u64) -> Result<u64, CallError> {
-                self.0.pop().ok_or(CallError::Gone)
-            }
-            fn hops(&self) -> u64 {
-                0
+            fn call(&self, _: u64, _: u64) -> Result<Called, CallError> {
+                let result = self.0.lock().unwrap().pop().ok_or(CallError::Gone)?;
+                Ok(Called { result, hops: 0 })
             }
         }
         let mut world = World::new();
-        let mut client = world.client_with(Liar(results), Refused::GoByRing);
+        let client = world.client_with(Liar(results.into()), Refused::GoByRing);
         let mut failed = false;
-        for number in 0..8 {
-            let answer = call(&mut client, number, 0, 12);
+        for number in 0..8u32 {
+            let answer = call(&client, number, 0, 12);
             prop_assert!(!failed || matches!(answer, Err(Error::PeerGone)));
             prop_assert!(answer.as_ref().map_or(0, Vec::len) <= MAX as usize);
             failed |= answer.is_err();
@@ -323,7 +352,7 @@ proptest! {
 fn long_replies_come_in_pieces() {
     let mut world = World::new();
     let area = world.area();
-    let mut client = world.client(u32::MAX, Refused::Fail);
+    let client = world.client(u32::MAX, Refused::Fail);
     for len in [
         0,
         area - 4,
@@ -332,11 +361,11 @@ fn long_replies_come_in_pieces() {
         2 * area,
         MAX as usize - 4,
     ] {
-        let answer = call(&mut client, 9, len as u32, 12).unwrap();
+        let answer = call(&client, 9, len as u32, 12).unwrap();
         assert_eq!(answer.len(), len + 4);
     }
     // The handler found that it cannot give that, and gave another one.
-    assert_eq!(call(&mut client, 9, MAX, 12).unwrap(), b"no");
+    assert_eq!(call(&client, 9, MAX, 12).unwrap(), b"no");
     assert_eq!(client.counts().total().home, 0);
     assert_eq!(client.transport(), "vmfunc");
 }
@@ -344,24 +373,27 @@ fn long_replies_come_in_pieces() {
 #[test]
 fn what_is_too_long_is_not_sent() {
     let mut world = World::new();
-    let mut client = world.client(u32::MAX, Refused::Fail);
-    let error = call(&mut client, 1, 0, MAX as usize + 1).unwrap_err();
+    let client = world.client(u32::MAX, Refused::Fail);
+    let error = call(&client, 1, 0, MAX as usize + 1).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }));
-    let error = post(&mut client, 1, MAX as usize + 1).unwrap_err();
+    let error = post(&client, 1, MAX as usize + 1).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }));
-    // The longest that can be goes by ring.
-    call(&mut client, 2, 0, MAX as usize).unwrap();
-    assert_eq!(world.log.lock().unwrap().requests, [(2, MAX as usize)]);
-    assert_eq!(client.counts().of(ECHO).home, 1);
+    // The longest that can be goes in pieces.
+    for number in 2..4 {
+        call(&client, number, 0, MAX as usize).unwrap();
+    }
+    let longest = [(2, MAX as usize), (3, MAX as usize)];
+    assert_eq!(world.log.lock().unwrap().requests, longest);
+    assert_eq!(client.counts().of(ECHO).home, 0);
 }
 
 #[test]
 fn a_full_batch_is_delivered() {
     let mut world = World::new();
-    let mut client = world.client(u32::MAX, Refused::Fail);
+    let client = world.client(u32::MAX, Refused::Fail);
     for number in 0..=RECORDS as u32 {
         assert!(world.log.lock().unwrap().requests.is_empty());
-        post(&mut client, number, 12).unwrap();
+        post(&client, number, 12).unwrap();
     }
     assert_eq!(world.log.lock().unwrap().requests.len(), RECORDS);
     client.flush().unwrap();
@@ -377,29 +409,29 @@ fn functions_that_always_hop_go_by_ring() {
     let desk = world.desk.clone();
     let played = Played {
         desk,
-        left: u32::MAX,
-        hops: 0,
+        left: u32::MAX.into(),
         hop: true,
     };
-    let mut client = world.client_with(played, Refused::Fail);
+    let client = world.client_with(played, Refused::Fail);
     for number in 0..100u32 {
-        post(&mut client, number, 12).unwrap();
-        call(&mut client, number, 0, 12).unwrap();
+        post(&client, number, 12).unwrap();
+        call(&client, number, 0, 12).unwrap();
     }
     let counts = client.counts().of(ECHO);
-    // Three, and one on trial. What was posted for the others went with them.
-    assert_eq!((counts.delegated, counts.hopped), (4, 4));
-    assert_eq!((counts.posted, counts.home), (100, 192));
+    // Three, and one on trial. What was posted for the others went by itself.
+    assert_eq!((counts.posted, counts.home), (100, 96));
+    // That of one of the three, too, which had a lane of its own.
+    assert_eq!((counts.delegated, counts.hopped), (4 + 97, 4 + 97));
     assert_eq!(client.transport(), "vmfunc");
 }
 
 #[test]
 fn asked_for_by_name_a_refusal_is_an_error() {
     let mut world = World::new();
-    let mut client = world.client(1, Refused::Fail);
-    call(&mut client, 1, 0, 12).unwrap();
-    assert!(matches!(call(&mut client, 2, 0, 12), Err(Error::Io(_))));
-    assert!(matches!(call(&mut client, 3, 0, 12), Err(Error::PeerGone)));
+    let client = world.client(1, Refused::Fail);
+    call(&client, 1, 0, 12).unwrap();
+    assert!(matches!(call(&client, 2, 0, 12), Err(Error::Io(_))));
+    assert!(matches!(call(&client, 3, 0, 12), Err(Error::PeerGone)));
     assert_eq!(world.log.lock().unwrap().requests, [(1, 12)]);
 }
 
@@ -409,9 +441,9 @@ fn a_panic_does_not_leave_the_desk() {
         let world = World::new();
         let bad = request(function, 1, 0, 16);
         let areas = world.areas.as_ref().unwrap();
-        let header = batch::header(bad.len() as u32, Kind::Call);
+        let header = batch::header(bad.len() as u32, Kind::Call, Place::Here);
         let parts = [IoSlice::new(&header), IoSlice::new(&bad)];
-        let len = areas.write_request(0, &parts).unwrap();
+        let len = areas.write_request(areas.shared(), 0, &parts).unwrap();
         for _ in 0..2 {
             assert_eq!(world.desk.call(operation::DELIVER, len), OVER);
         }
@@ -430,18 +462,91 @@ fn messages_alone() {
         let mut client = connected.join().unwrap().unwrap();
         std::fs::remove_file(path).unwrap();
         let log = Arc::<Mutex<Log>>::default();
-        let echo = Echo(log.clone());
+        let meet = Arc::new(Barrier::new(1));
+        let echo = Echo {
+            log: log.clone(),
+            meet,
+        };
         let server = std::thread::spawn(move || serve(ring.as_mut(), spare, echo, MAX, 1));
         if asks {
             let offer = ask(client.as_mut(), MAX).unwrap();
             assert_eq!((offer.errno, offer.max_message), (libc::EOPNOTSUPP, MAX));
         }
         for number in 0..3 {
-            assert_eq!(call(client.as_mut(), number, 5, 12).unwrap().len(), 9);
+            let mut reply = Vec::new();
+            let request = request(ECHO, number, 5, 12);
+            client.call(&[IoSlice::new(&request)], &mut reply).unwrap();
+            assert_eq!(reply.len(), 9);
         }
         assert_eq!(log.lock().unwrap().requests.len(), 3);
         // Later than first it is no greeting.
         assert!(ask(client.as_mut(), MAX).is_err());
         assert!(server.join().unwrap().is_err());
+    }
+}
+
+/// Calls that may take long have each a lane; what other threads do does not wait for them.
+#[test]
+fn calls_of_several_threads_are_under_way_at_once() {
+    const THREADS: u32 = 10;
+    let mut world = World::meeting(THREADS as usize + 1);
+    let client = world.client(u32::MAX, Refused::Fail);
+    let meet = |number: u32| {
+        let mut reply = Vec::new();
+        let request = request(MEET, number, 100_000, 200_000);
+        client
+            .call(&[IoSlice::new(&request)], &mut reply, true)
+            .unwrap();
+        assert_eq!(reply[..4], number.to_le_bytes());
+        assert_eq!(reply.len(), 100_004);
+    };
+    std::thread::scope(|scope| {
+        for number in 0..THREADS {
+            scope.spawn(move || meet(number));
+        }
+        // All but one are there, and wait.
+        for number in 100..200 {
+            post(&client, number, 12).unwrap();
+            assert_eq!(call(&client, number, 0, 12).unwrap(), number.to_le_bytes());
+        }
+        meet(THREADS);
+    });
+    let log = world.log.lock().unwrap();
+    let shared: Vec<_> = log.requests.iter().map(|(number, _)| *number).collect();
+    let shared: Vec<_> = shared.into_iter().filter(|number| *number >= 100).collect();
+    let twice: Vec<_> = (100..200).flat_map(|number| [number, number]).collect();
+    assert_eq!(shared, twice);
+    drop(log);
+    assert!(world.grown.load(Ordering::Relaxed) > THREADS);
+    assert_eq!(client.counts().total().home, 0);
+}
+
+/// Whatever the number of threads, each one's requests are carried out in its order, and what
+/// one thread has posted before another one's call.
+#[test]
+fn threads_requests_keep_their_order() {
+    let mut world = World::new();
+    let client = world.client(u32::MAX, Refused::Fail);
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let (client, log) = (&client, &world.log);
+            scope.spawn(move || {
+                for round in 0..100 {
+                    let number = (thread << 16) | (round << 1);
+                    post(client, number, 12 + 100 * (round as usize % 7)).unwrap();
+                    call(client, number | (round & 1), 3, 12).unwrap();
+                    let log = log.lock().unwrap();
+                    assert!(log.requests.iter().any(|(seen, _)| *seen == number));
+                }
+            });
+        }
+    });
+    let log = world.log.lock().unwrap();
+    for thread in 0..4 {
+        let of = |number: &u32| number >> 16 == thread;
+        let numbers = log.requests.iter().map(|(number, _)| *number).filter(of);
+        let numbers: Vec<_> = numbers.map(|number| number & !1).collect();
+        assert_eq!(numbers.len(), 200);
+        assert!(numbers.is_sorted());
     }
 }

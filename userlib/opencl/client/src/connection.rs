@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The connection to the server: one for the process, made at the first call.
+//! Threads use it at the same time.
 //!
 //! A connection that is lost stays lost: what the program holds lived in a
 //! server process that is gone. Every later call fails at once.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_DEVICE_NOT_AVAILABLE, CL_OUT_OF_RESOURCES};
@@ -15,7 +17,7 @@ use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::{Malformed, Writer};
-use wormhole_transport::{Client, Config, Error};
+use wormhole_transport::{Config, Error};
 use wormhole_vmfunc::Counts;
 
 use crate::api;
@@ -32,12 +34,46 @@ const SERVER_MARK: &str = "WORMHOLE_SERVER";
 const MAX_LANDING: usize = 64 << 20;
 
 struct Connection {
-    client: Box<dyn Client>,
-    /// Answer of the call under way; kept for its memory.
-    reply: Vec<u8>,
+    client: wormhole_vmfunc::Connection,
+    reads: Mutex<Reads>,
+    /// A call has ended, for those who wait for the data that came with it.
+    ended: Condvar,
+    /// Calls under way, whose answers may bring the data of reads.
+    calls: AtomicUsize,
+    /// Threads that wait for data which other threads' answers bring.
+    waiting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Reads {
     /// Reads whose data has not come yet, by number.
-    reads: HashMap<u64, Landing>,
-    last_read: u64,
+    waiting: HashMap<u64, Landing>,
+    last: u64,
+    /// So many that were handed over first have landed,
+    landed: u64,
+    /// and these of those after them: where each answer's begin and end.
+    apart: Vec<(u64, u64)>,
+}
+
+/// A call under way.
+struct Call<'a>(&'a Connection);
+
+impl<'a> Call<'a> {
+    fn begin(connection: &'a Connection) -> Self {
+        connection.calls.fetch_add(1, Ordering::SeqCst);
+        Call(connection)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::SeqCst);
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            // Who waits has looked before, or looks after this.
+            drop(self.0.reads());
+            self.0.ended.notify_all();
+        }
+    }
 }
 
 /// Where the data of a read goes.
@@ -63,17 +99,23 @@ impl Landing {
     }
 }
 
-static CONNECTION: OnceLock<Option<Mutex<Connection>>> = OnceLock::new();
-static NAME: OnceLock<&'static str> = OnceLock::new();
-static COUNTS: OnceLock<Arc<Counts>> = OnceLock::new();
+static CONNECTION: OnceLock<Option<Connection>> = OnceLock::new();
 static DOWN: AtomicBool = AtomicBool::new(false);
 static FORKED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Answer of the thread's call under way; kept for its memory.
+    static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Longest answer whose memory is kept.
+const KEPT: usize = 1 << 20;
 
 extern "C" fn forked() {
     FORKED.store(true, Ordering::Relaxed);
 }
 
-fn connect() -> Option<Mutex<Connection>> {
+fn connect() -> Option<Connection> {
     if std::env::var_os(SERVER_MARK).is_some() {
         log::line(
             Level::Info,
@@ -92,27 +134,23 @@ fn connect() -> Option<Mutex<Connection>> {
     // A child shares the parent's connection, and would garble it.
     // SAFETY: `forked` only stores to an atomic.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    let client = connected.client;
+    let client = connected.connection;
     let name = client.transport();
     match connected.why {
         Some(why) => log::line(Level::Info, format_args!("connected by {name}: {why}")),
         None => log::line(Level::Info, format_args!("connected by {name}")),
     }
-    // Both are only for the statistics, and this runs once.
-    let _ = NAME.set(name);
-    if let Some(counts) = connected.counts {
-        let _ = COUNTS.set(counts);
-    }
-    Some(Mutex::new(Connection {
+    Some(Connection {
         client,
-        reply: Vec::new(),
-        reads: HashMap::new(),
-        last_read: 0,
-    }))
+        reads: Mutex::default(),
+        ended: Condvar::new(),
+        calls: AtomicUsize::new(0),
+        waiting: AtomicUsize::new(0),
+    })
 }
 
 /// The connection, if it is up.
-fn lock() -> Result<MutexGuard<'static, Connection>, cl_int> {
+fn connection() -> Result<&'static Connection, cl_int> {
     let connection = CONNECTION.get_or_init(connect).as_ref().ok_or(LOST)?;
     if FORKED.load(Ordering::Relaxed) {
         if !DOWN.swap(true, Ordering::Relaxed) {
@@ -123,28 +161,25 @@ fn lock() -> Result<MutexGuard<'static, Connection>, cl_int> {
         }
         return Err(LOST);
     }
-    let guard = connection.lock().unwrap_or_else(PoisonError::into_inner);
     match DOWN.load(Ordering::Relaxed) {
         true => Err(LOST),
-        false => Ok(guard),
+        false => Ok(connection),
     }
 }
 
-/// Name of the transport in use, or "none". Never waits for a call that is under way.
+/// The connection that there is, in whatever state.
+fn made() -> Option<&'static Connection> {
+    CONNECTION.get().and_then(Option::as_ref)
+}
+
+/// Name of the transport in use, or "none".
 pub(crate) fn transport_name() -> &'static str {
-    match CONNECTION
-        .get()
-        .and_then(Option::as_ref)
-        .map(Mutex::try_lock)
-    {
-        Some(Ok(connection)) => connection.client.transport(),
-        _ => NAME.get().copied().unwrap_or("none"),
-    }
+    made().map_or("none", |connection| connection.client.transport())
 }
 
 /// How requests went, if some could be exitless.
 pub(crate) fn counts() -> Option<&'static Counts> {
-    COUNTS.get().map(Arc::as_ref)
+    made().and_then(|connection| connection.client.counts())
 }
 
 /// Another status for a call that fails because the server cannot be reached.
@@ -157,14 +192,22 @@ pub(crate) fn lost_as(status: cl_int, instead: cl_int) -> cl_int {
 }
 
 impl Connection {
-    fn lose(&mut self, why: impl Display) -> cl_int {
-        DOWN.store(true, Ordering::Relaxed);
-        self.reads.clear();
-        log::line(Level::Error, format_args!("connection lost: {why}"));
+    fn reads(&self) -> MutexGuard<'_, Reads> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lose(&self, why: impl Display) -> cl_int {
+        let before = DOWN.swap(true, Ordering::Relaxed);
+        self.reads().waiting.clear();
+        self.ended.notify_all();
+        // Other threads' calls fail for the same reason.
+        if !before {
+            log::line(Level::Error, format_args!("connection lost: {why}"));
+        }
         LOST
     }
 
-    fn sent(&mut self, result: Result<(), Error>) -> Result<(), cl_int> {
+    fn sent(&self, result: Result<(), Error>) -> Result<(), cl_int> {
         match result {
             Ok(()) => Ok(()),
             Err(error @ Error::TooLarge { .. }) => {
@@ -175,20 +218,23 @@ impl Connection {
         }
     }
 
-    fn post(&mut self, request: &Writer<'_>) -> Result<(), cl_int> {
+    fn post(&self, request: &Writer<'_>) -> Result<(), cl_int> {
         stats::count_posted();
         let result = self.client.post(&request.parts());
         self.sent(result)
     }
 
     fn call<'a, R: Request<'a>, T>(
-        &mut self,
+        &self,
         request: &R,
         take: impl FnOnce(R::Reply<'_>) -> T,
     ) -> Result<T, cl_int> {
         stats::count_sync();
-        let mut reply = std::mem::take(&mut self.reply);
-        let result = self.client.call(&request.frame().parts(), &mut reply);
+        // Until the data that comes with it is where it belongs.
+        let _call = Call::begin(self);
+        let mut reply = REPLY.try_with(RefCell::take).unwrap_or_default();
+        let frame = request.frame();
+        let result = self.client.call(&frame.parts(), &mut reply, R::BLOCKING);
         let answer = match self.sent(result) {
             Err(status) => Err(status),
             Ok(()) => match self.open::<R>(&reply) {
@@ -196,23 +242,73 @@ impl Connection {
                 Ok(answer) => answer.map(take),
             },
         };
-        self.reply = reply;
+        if reply.capacity() <= KEPT {
+            // A thread that is ending keeps nothing.
+            let _ = REPLY.try_with(|kept| kept.replace(reply));
+        }
         answer
     }
 
     fn open<'a, 'r, R: Request<'a>>(
-        &mut self,
+        &self,
         reply: &'r [u8],
     ) -> Result<Result<R::Reply<'r>, cl_int>, Malformed> {
         let frame = ReplyFrame::open(reply)?;
-        for (read, data) in &frame.landed {
-            self.land(*read, data)?;
+        // Most programs have none.
+        if frame.handed > 0 {
+            let mut reads = self.reads();
+            for (read, data) in &frame.landed {
+                reads.land(*read, data)?;
+            }
+            reads.add(frame.handed, frame.landed.len())?;
+            self.await_others(reads, frame.handed)?;
         }
         frame.fields()
     }
 
+    /// Waits until the first so many reads have landed: data that was handed over before this thread's
+    /// answer may have come with another thread's, who is about to put it where it belongs.
+    fn await_others(&self, reads: MutexGuard<'_, Reads>, handed: u64) -> Result<(), Malformed> {
+        if reads.landed >= handed {
+            return Ok(());
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        // This thread's own is one of the calls.
+        let woken = self.ended.wait_while(reads, |reads| {
+            reads.landed < handed
+                && self.calls.load(Ordering::SeqCst) > self.waiting.load(Ordering::SeqCst)
+        });
+        let reads = woken.unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        match reads.landed >= handed {
+            true => Ok(()),
+            false => Err(Malformed::Contradiction("reads that were handed to nobody")),
+        }
+    }
+}
+
+impl Reads {
+    /// Those of one answer have landed, the last of which was the `handed`th.
+    fn add(&mut self, handed: u64, count: usize) -> Result<(), Malformed> {
+        let before = handed.checked_sub(count as u64);
+        let before = before.ok_or(Malformed::Contradiction("more reads than were handed over"))?;
+        if count > 0 {
+            self.apart.push((before, handed));
+        }
+        let next = |reads: &Self| {
+            reads
+                .apart
+                .iter()
+                .position(|(start, _)| *start == reads.landed)
+        };
+        while let Some(place) = next(self) {
+            self.landed = self.apart.swap_remove(place).1;
+        }
+        Ok(())
+    }
+
     fn land(&mut self, read: u64, data: &[u8]) -> Result<(), Malformed> {
-        let Some(landing) = self.reads.remove(&read) else {
+        let Some(landing) = self.waiting.remove(&read) else {
             // Cancelled; the server never makes up a number twice.
             return Ok(());
         };
@@ -237,7 +333,7 @@ impl Connection {
 /// # Errors
 /// Only if it cannot be sent.
 pub(crate) fn post<'a, R: Request<'a>>(request: &R) -> Result<(), cl_int> {
-    lock()?.post(&request.frame())
+    connection()?.post(&request.frame())
 }
 
 /// Sends a request and takes what is wanted from the reply.
@@ -248,14 +344,14 @@ pub(crate) fn call<'a, R: Request<'a>, T>(
     request: &R,
     take: impl FnOnce(R::Reply<'_>) -> T,
 ) -> Result<T, cl_int> {
-    lock()?.call(request, take)
+    connection()?.call(request, take)
 }
 
 /// Whether the data of one more read may be left to land later. It all comes
 /// with one reply, which has an upper limit.
 pub(crate) fn may_post_read(len: usize) -> Result<bool, cl_int> {
-    let connection = lock()?;
-    let waiting: usize = connection.reads.values().map(|landing| landing.len).sum();
+    let reads = connection()?.reads();
+    let waiting: usize = reads.waiting.values().map(|landing| landing.len).sum();
     Ok(waiting.saturating_add(len) <= MAX_LANDING)
 }
 
@@ -267,39 +363,49 @@ pub(crate) fn post_read<'a, R: Request<'a>>(
     landing: Landing,
     request: impl FnOnce(u64) -> R,
 ) -> Result<(), cl_int> {
-    let mut connection = lock()?;
-    connection.last_read += 1;
-    let read = connection.last_read;
-    connection.post(&request(read).frame())?;
-    connection.reads.insert(read, landing);
-    Ok(())
+    let connection = connection()?;
+    // Held meanwhile: another thread's answer may bring the data at once.
+    let mut reads = connection.reads();
+    reads.last += 1;
+    let read = reads.last;
+    reads.waiting.insert(read, landing);
+    let posted = connection.client.post(&request(read).frame().parts());
+    if posted.is_err() {
+        reads.waiting.remove(&read);
+    }
+    drop(reads);
+    stats::count_posted();
+    connection.sent(posted)
 }
 
 /// Forgets the reads that would land at `pointer`, which becomes invalid.
 pub(crate) fn cancel(pointer: usize) {
-    if let Ok(mut connection) = lock() {
+    if let Ok(connection) = connection() {
         connection
-            .reads
+            .reads()
+            .waiting
             .retain(|_, landing| landing.pointer != pointer);
     }
 }
 
 /// Sends what is kept back.
 pub(crate) fn flush() -> Result<(), cl_int> {
-    let mut connection = lock()?;
-    let result = connection.client.flush();
-    connection.sent(result)
+    let connection = connection()?;
+    connection.sent(connection.client.flush())
 }
 
-/// After a queue has finished: all its reads have landed, or the server is not
-/// to be believed.
-pub(crate) fn check_landed(queue: Handle) -> Result<(), cl_int> {
-    let mut connection = lock()?;
-    match connection
-        .reads
-        .values()
-        .any(|landing| landing.queue == queue)
-    {
+/// Number of the last read that was posted so far.
+pub(crate) fn last_read() -> Result<u64, cl_int> {
+    Ok(connection()?.reads().last)
+}
+
+/// After a queue has finished: all its reads up to number `last` have landed, or
+/// the server is not to be believed.
+pub(crate) fn check_landed(queue: Handle, last: u64) -> Result<(), cl_int> {
+    let connection = connection()?;
+    let missing = |(read, landing): (&u64, &Landing)| *read <= last && landing.queue == queue;
+    let some = connection.reads().waiting.iter().any(missing);
+    match some {
         true => Err(connection.lose("a queue finished before its reads")),
         false => Ok(()),
     }
@@ -309,8 +415,28 @@ pub(crate) fn check_landed(queue: Handle) -> Result<(), cl_int> {
 pub(crate) fn post_release(kind: Kind, handle: Handle) {
     if let Some(request) = api::release_request(kind, handle) {
         // If the server is gone, so is the object.
-        if let Ok(mut connection) = lock() {
+        if let Ok(connection) = connection() {
             let _ = connection.post(&request);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_have_landed_when_all_before_them_have() {
+        let mut reads = Reads::default();
+        let mut landed = |handed, count| {
+            reads.add(handed, count).unwrap();
+            reads.landed
+        };
+        assert_eq!(landed(2, 2), 2);
+        assert_eq!(landed(5, 1), 2, "those between are with another answer");
+        assert_eq!(landed(6, 1), 2);
+        assert_eq!(landed(6, 0), 2);
+        assert_eq!(landed(4, 2), 6);
+        assert!(reads.add(1, 2).is_err());
     }
 }

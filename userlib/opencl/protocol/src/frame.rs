@@ -2,9 +2,9 @@
 //! What stands around a message.
 //!
 //! A request is the function's number (`u16`), reserved bits (`u16`, zero) and
-//! its fields. A reply is the status (`i32`), the data of reads that have
-//! completed since the last reply, and, if the status is `CL_SUCCESS`, the
-//! fields of the function's reply.
+//! its fields. A reply is the status (`i32`), how many reads have been handed over
+//! so far, also with other threads' replies (`u64`), the data of those that are with
+//! this one, and, if the status is `CL_SUCCESS`, the fields of the function's reply.
 
 use crate::constants::CL_SUCCESS;
 use crate::types::cl_int;
@@ -14,6 +14,8 @@ use crate::wire::{Malformed, Reader, Wire, Writer};
 pub trait Request<'a>: Wire<'a> {
     /// Number of its function.
     const FUNCTION: u16;
+    /// Whether an answer may take long, so that other threads' calls must not wait for it.
+    const BLOCKING: bool;
     /// What the server answers, if it is asked to.
     type Reply<'r>: Wire<'r>;
 
@@ -48,7 +50,9 @@ pub type Landed<'a> = (u64, &'a [u8]);
 pub struct ReplyFrame<'a> {
     /// Status of the call.
     pub status: cl_int,
-    /// Reads that have completed.
+    /// Reads that were handed over so far.
+    pub handed: u64,
+    /// Reads that have completed, and were not handed over before.
     pub landed: Vec<Landed<'a>>,
     /// The fields of the function's reply.
     body: Reader<'a>,
@@ -60,6 +64,7 @@ impl<'a> ReplyFrame<'a> {
         let mut body = Reader::new(bytes);
         Ok(ReplyFrame {
             status: Wire::get(&mut body)?,
+            handed: Wire::get(&mut body)?,
             landed: Wire::get(&mut body)?,
             body,
         })

@@ -5,10 +5,10 @@ use wormhole_opencl_protocol::api::{ClCreateContext, ClCreateContextReply, Kind}
 use wormhole_opencl_protocol::constants::*;
 
 use crate::check::{check_made, encode, Refusal};
-use crate::session::Session;
+use crate::session::State;
 
 /// `clCreateContext`.
-pub(crate) fn create(s: &mut Session, m: ClCreateContext) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn create(s: &mut State, m: ClCreateContext) -> Result<Vec<u8>, Refusal> {
     let call = s.vendor.clCreateContext.ok_or(CL_INVALID_OPERATION)?;
     s.objects.vacant_made(m.new)?;
     let platform = s.objects.get_optional(Kind::Platform, m.platform)?;

@@ -13,10 +13,10 @@ use wormhole_opencl_protocol::types::{cl_kernel, cl_program, cl_uint};
 use crate::api::Vendor;
 use crate::check::{c_string, check, check_made, encode, native_size, Aligned, Refusal};
 use crate::query;
-use crate::session::Session;
+use crate::session::State;
 
 /// `clCreateKernel`: replies what the arguments are.
-pub(crate) fn create(s: &mut Session, m: ClCreateKernel<'_>) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn create(s: &mut State, m: ClCreateKernel<'_>) -> Result<Vec<u8>, Refusal> {
     let call = s.vendor.clCreateKernel.ok_or(CL_INVALID_OPERATION)?;
     s.objects.vacant_made(m.new)?;
     let program = s.objects.get(Kind::Program, m.program)? as cl_program;
@@ -108,7 +108,7 @@ fn size_of_type(ty: &str) -> u32 {
 }
 
 /// `clSetKernelArg`.
-pub(crate) fn set_arg(s: &mut Session, m: ClSetKernelArg<'_>) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn set_arg(s: &mut State, m: ClSetKernelArg<'_>) -> Result<Vec<u8>, Refusal> {
     let call = s.vendor.clSetKernelArg.ok_or(CL_INVALID_OPERATION)?;
     let kernel = s.objects.get(Kind::Kernel, m.kernel)? as cl_kernel;
     let kind = s.args.get(&m.kernel).ok_or(CL_INVALID_KERNEL)?;

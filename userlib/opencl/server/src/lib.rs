@@ -22,8 +22,10 @@ mod pending;
 mod platform;
 mod program;
 mod query;
+mod queue;
 mod session;
 mod transfer;
+mod used;
 
 pub use binaries::Binaries;
 pub use library::{Library, LibraryError};
@@ -53,7 +55,8 @@ pub mod api {
         c_string, check, check_len, check_made, encode, native_size, refusal, Aligned, Refusal,
     };
     use crate::query;
-    use crate::session::Session;
+    use crate::session::{Locked, State};
+    use crate::used::Used;
 
     include!(concat!(env!("OUT_DIR"), "/server.rs"));
 }

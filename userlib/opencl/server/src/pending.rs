@@ -2,9 +2,12 @@
 //! Transfers that the vendor has begun and not completed: their memory must
 //! stay, and the data of reads goes to the client when they have.
 
+use std::time::Duration;
+
 use wormhole_opencl_protocol::constants::{
     CL_COMPLETE, CL_EVENT_COMMAND_EXECUTION_STATUS, CL_OUT_OF_RESOURCES, CL_SUCCESS,
 };
+use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::{cl_event, cl_int};
 
 use crate::api::Vendor;
@@ -16,6 +19,7 @@ use crate::check::Refusal;
 /// The vendor uses `data` until `event`, of which a reference is held, is complete.
 struct Transfer {
     event: cl_event,
+    queue: Handle,
     /// Number of the client's read; `None` for a write.
     read: Option<u64>,
     data: Vec<u8>,
@@ -28,6 +32,8 @@ pub(crate) struct Pending {
     completed: Vec<(u64, Vec<u8>)>,
     /// Bytes in both.
     bytes: usize,
+    /// Reads that were handed over.
+    handed: u64,
 }
 
 // SAFETY: an event may be used by any thread (OpenCL 1.2, A.2).
@@ -51,6 +57,21 @@ fn status_of(vendor: &Vendor, event: cl_event) -> cl_int {
     match asked {
         CL_SUCCESS => status,
         failed => failed,
+    }
+}
+
+/// Waits until an event that the caller holds is complete, or its command has failed, also
+/// where the vendor's `clWaitForEvents` does not.
+pub(crate) fn wait_for(vendor: &Vendor, event: cl_event) {
+    let Some(wait) = vendor.clWaitForEvents else {
+        return;
+    };
+    while status_of(vendor, event) > CL_COMPLETE {
+        // SAFETY: a live event.
+        unsafe { wait(1, &event) };
+        if status_of(vendor, event) > CL_COMPLETE {
+            std::thread::sleep(Duration::from_micros(50));
+        }
     }
 }
 
@@ -87,9 +108,30 @@ impl Pending {
     /// # Safety
     /// `event` is the transfer's and live, and the vendor uses `data` until it
     /// is complete and not after. A reference to it is given up.
-    pub(crate) unsafe fn keep(&mut self, event: cl_event, read: Option<u64>, data: Vec<u8>) {
+    pub(crate) unsafe fn keep(
+        &mut self,
+        event: cl_event,
+        queue: Handle,
+        read: Option<u64>,
+        data: Vec<u8>,
+    ) {
         self.bytes += data.len();
-        self.transfers.push(Transfer { event, read, data });
+        self.transfers.push(Transfer {
+            event,
+            queue,
+            read,
+            data,
+        });
+    }
+
+    /// Events of a queue's reads that were not seen to be complete.
+    pub(crate) fn reads_of(&self, queue: Handle) -> Vec<cl_event> {
+        let reads = self
+            .transfers
+            .iter()
+            .filter(|transfer| transfer.read.is_some());
+        let of_queue = reads.filter(|transfer| transfer.queue == queue);
+        of_queue.map(|transfer| transfer.event).collect()
     }
 
     /// Lets go of what has completed.
@@ -124,6 +166,19 @@ impl Pending {
         self.collect(vendor);
         let taken = std::mem::take(&mut self.completed);
         self.bytes -= taken.iter().map(|(_, data)| data.len()).sum::<usize>();
+        self.handed += taken.len() as u64;
         taken
+    }
+
+    /// Takes back what could not be handed over.
+    pub(crate) fn put_back(&mut self, reads: Vec<(u64, Vec<u8>)>) {
+        self.bytes += reads.iter().map(|(_, data)| data.len()).sum::<usize>();
+        self.handed -= reads.len() as u64;
+        self.completed.splice(..0, reads);
+    }
+
+    /// How many reads were handed over so far.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handed
     }
 }

@@ -13,11 +13,11 @@ use wormhole_opencl_protocol::types::{cl_context, cl_device_id, cl_int, cl_progr
 use crate::api::{serve, Vendor};
 use crate::check::{check, check_len, check_made, encode, Refusal};
 use crate::query;
-use crate::session::Session;
+use crate::session::State;
 
 /// `clCreateProgramWithSource`.
 pub(crate) fn create_with_source(
-    s: &mut Session,
+    s: &mut State,
     m: ClCreateProgramWithSource<'_>,
 ) -> Result<Vec<u8>, Refusal> {
     let call = s
@@ -56,7 +56,7 @@ fn device_key(vendor: &Vendor, device: cl_device_id) -> Result<Vec<u8>, Refusal>
 
 /// `clCreateProgramWithBinary`.
 pub(crate) fn create_with_binary(
-    s: &mut Session,
+    s: &mut State,
     m: ClCreateProgramWithBinary<'_>,
 ) -> Result<Vec<u8>, Refusal> {
     let call = s
@@ -102,7 +102,7 @@ pub(crate) fn create_with_binary(
 }
 
 /// `clGetProgramInfo`: sizes and contents of binaries are those of tokens.
-pub(crate) fn info(s: &mut Session, m: ClGetProgramInfo) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn info(s: &mut State, m: ClGetProgramInfo) -> Result<Vec<u8>, Refusal> {
     match m.param_name {
         CL_PROGRAM_BINARY_SIZES => sizes(s, m),
         CL_PROGRAM_BINARIES => binaries(s, m),
@@ -124,7 +124,7 @@ fn words(vendor: &Vendor, program: cl_program, name: u32) -> Result<Vec<usize>, 
     Ok(words.collect())
 }
 
-fn sizes(s: &mut Session, m: ClGetProgramInfo) -> Result<Vec<u8>, Refusal> {
+fn sizes(s: &mut State, m: ClGetProgramInfo) -> Result<Vec<u8>, Refusal> {
     let program = s.objects.get(Kind::Program, m.program)? as cl_program;
     let sizes = words(&s.vendor, program, CL_PROGRAM_BINARY_SIZES)?;
     let value: Vec<u8> = sizes
@@ -142,7 +142,7 @@ const MAX_BINARY: usize = 256 << 20;
 
 /// The value is the encoding of a list of tokens, one for each device, empty
 /// where there is no binary.
-fn binaries(s: &mut Session, m: ClGetProgramInfo) -> Result<Vec<u8>, Refusal> {
+fn binaries(s: &mut State, m: ClGetProgramInfo) -> Result<Vec<u8>, Refusal> {
     let call = s.vendor.clGetProgramInfo.ok_or(CL_INVALID_OPERATION)?;
     let program = s.objects.get(Kind::Program, m.program)? as cl_program;
     let sizes = words(&s.vendor, program, CL_PROGRAM_BINARY_SIZES)?;

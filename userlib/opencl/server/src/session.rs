@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::io::IoSlice;
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::argument::ArgKind;
 use wormhole_opencl_protocol::constants::{CL_OUT_OF_RESOURCES, CL_SUCCESS};
@@ -17,6 +19,7 @@ use wormhole_vmfunc::Reply;
 use crate::account::Accounts;
 use crate::api::{dispatch, Vendor};
 use crate::binaries::Binaries;
+use crate::check::Refusal;
 use crate::objects::Objects;
 use crate::pending::Pending;
 
@@ -49,9 +52,17 @@ pub enum ServeError {
     Malformed(#[from] Malformed),
 }
 
-/// One client's objects and what is under way for it.
-pub struct Session {
-    pub(crate) vendor: Vendor,
+/// One client, whose requests may come from several threads. One is carried out
+/// at a time, but for those that may take long: the others do not wait for the
+/// vendor's part of these.
+pub struct Session(Mutex<State>);
+
+/// A client's state, while a thread works for it.
+pub type Locked<'a> = MutexGuard<'a, State>;
+
+/// A client's objects and what is under way for it.
+pub struct State {
+    pub(crate) vendor: Arc<Vendor>,
     pub(crate) objects: Objects,
     pub(crate) accounts: Accounts,
     pub(crate) pending: Pending,
@@ -64,15 +75,109 @@ pub struct Session {
 impl Session {
     /// A client that has nothing yet.
     pub fn new(vendor: Vendor, binaries: Binaries, limits: Limits) -> Self {
-        Session {
-            vendor,
+        Session(Mutex::new(State {
+            vendor: Arc::new(vendor),
             objects: Objects::new(limits.max_objects),
             accounts: Accounts::default(),
             pending: Pending::default(),
             args: HashMap::new(),
             binaries,
             limits,
+        }))
+    }
+
+    /// Carries out one request. `None` if it is a posted one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn request(
+        &self,
+        request: &[u8],
+        answered: bool,
+    ) -> Result<Option<Result<Vec<u8>, cl_int>>, Malformed> {
+        carry_out(&mut self.0.lock(), request, answered)
+    }
+
+    /// Carries out one request, and gives the reply to it if it is a call.
+    ///
+    /// # Errors
+    /// If the reply cannot be given or the client breaks the protocol.
+    pub fn handle(
+        &self,
+        request: &[u8],
+        kind: Answer,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), ServeError> {
+        let mut locked = self.0.lock();
+        if let Some(result) = carry_out(&mut locked, request, kind == Answer::Call)? {
+            let reads = locked.take_landed();
+            let handed = locked.pending.handed();
+            drop(locked);
+            if !give(reply, result, handed, &reads)? {
+                let mut locked = self.0.lock();
+                locked.pending.put_back(reads);
+                let handed = locked.pending.handed();
+                drop(locked);
+                give(reply, Err(CL_OUT_OF_RESOURCES), handed, &[])?;
+            }
         }
+        Ok(())
+    }
+}
+
+fn carry_out(
+    locked: &mut Locked<'_>,
+    request: &[u8],
+    answered: bool,
+) -> Result<Option<Result<Vec<u8>, cl_int>>, Malformed> {
+    let (function, fields) = open_request(request)?;
+    let result = dispatch(locked, function, answered, fields)?;
+    Ok(answered.then_some(result))
+}
+
+/// Gives the reply to a call, with the data of reads that have completed. False if it
+/// is longer than the client would accept.
+fn give(
+    reply: &mut Reply<'_>,
+    result: Result<Vec<u8>, cl_int>,
+    handed: u64,
+    reads: &[(u64, Vec<u8>)],
+) -> Result<bool, Error> {
+    let (status, body) = match result {
+        Ok(body) => (CL_SUCCESS, body),
+        Err(status) => (status, Vec::new()),
+    };
+    let landed: Vec<Landed<'_>> = reads
+        .iter()
+        .map(|(read, data)| (*read, data.as_slice()))
+        .collect();
+    let mut head = Writer::new();
+    status.put(&mut head);
+    handed.put(&mut head);
+    landed.put(&mut head);
+    let mut parts = head.parts();
+    parts.push(IoSlice::new(&body));
+    match reply(&parts) {
+        Err(Error::TooLarge { len, max }) => {
+            log::warn!("a reply of {len} bytes is over the limit of {max}");
+            Ok(false)
+        }
+        result => result.map(|()| true),
+    }
+}
+
+impl State {
+    fn take_landed(&mut self) -> Vec<(u64, Vec<u8>)> {
+        self.pending.take_completed(&self.vendor)
+    }
+
+    /// Makes room for the data of one more transfer.
+    ///
+    /// # Errors
+    /// `CL_OUT_OF_RESOURCES` if reads that the client has not fetched fill it.
+    pub(crate) fn reserve(&mut self, len: usize) -> Result<(), Refusal> {
+        self.pending
+            .reserve(&self.vendor, len, self.limits.max_pending)
     }
 
     /// Enters an object that the vendor made. The name was found vacant; null
@@ -91,67 +196,6 @@ impl Session {
         if let Some(object) = self.objects.remove(kind, handle) {
             // SAFETY: the reference was the client's, and its name is gone.
             unsafe { self.vendor.release(kind, object) };
-        }
-    }
-
-    /// Carries out one request. `None` if it is a posted one.
-    ///
-    /// # Errors
-    /// If it is none.
-    pub fn request(
-        &mut self,
-        request: &[u8],
-        answered: bool,
-    ) -> Result<Option<Result<Vec<u8>, cl_int>>, Malformed> {
-        let (function, fields) = open_request(request)?;
-        let result = dispatch(self, function, answered, fields)?;
-        Ok(answered.then_some(result))
-    }
-
-    /// Carries out one request, and gives the reply to it if it is a call.
-    ///
-    /// # Errors
-    /// If the reply cannot be given or the client breaks the protocol.
-    pub fn handle(
-        &mut self,
-        request: &[u8],
-        kind: Answer,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), ServeError> {
-        if let Some(result) = self.request(request, kind == Answer::Call)? {
-            self.reply(reply, result)?;
-        }
-        Ok(())
-    }
-
-    fn reply(
-        &mut self,
-        reply: &mut Reply<'_>,
-        result: Result<Vec<u8>, cl_int>,
-    ) -> Result<(), Error> {
-        let (status, body) = match result {
-            Ok(body) => (CL_SUCCESS, body),
-            Err(status) => (status, Vec::new()),
-        };
-        let reads = self.pending.take_completed(&self.vendor);
-        let landed: Vec<Landed<'_>> = reads
-            .iter()
-            .map(|(read, data)| (*read, data.as_slice()))
-            .collect();
-        let mut head = Writer::new();
-        status.put(&mut head);
-        landed.put(&mut head);
-        let mut parts = head.parts();
-        parts.push(IoSlice::new(&body));
-        match reply(&parts) {
-            Err(Error::TooLarge { len, max }) => {
-                log::warn!("a reply of {len} bytes is over the limit of {max}");
-                let mut head = Writer::new();
-                CL_OUT_OF_RESOURCES.put(&mut head);
-                Vec::<Landed<'_>>::new().put(&mut head);
-                reply(&head.parts())
-            }
-            result => result,
         }
     }
 }

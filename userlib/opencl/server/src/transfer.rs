@@ -7,16 +7,18 @@ use wormhole_opencl_protocol::api::{
 };
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::types::{cl_command_queue, cl_event, cl_mem};
+use wormhole_opencl_protocol::types::{cl_command_queue, cl_event, cl_int, cl_mem};
 
 use crate::check::{check, encode, native_size, Refusal};
-use crate::session::Session;
+use crate::pending::wait_for;
+use crate::session::{Locked, State};
+use crate::used::Used;
 
 /// Gives the client the event of a transfer that is kept as pending.
 ///
 /// # Errors
 /// If the vendor cannot add a reference.
-fn share(s: &mut Session, handle: Handle, event: cl_event) -> Result<(), Refusal> {
+fn share(s: &mut State, handle: Handle, event: cl_event) -> Result<(), Refusal> {
     if handle.is_null() {
         return Ok(());
     }
@@ -35,101 +37,137 @@ fn list(events: &[usize]) -> (u32, *const cl_event) {
     }
 }
 
+/// What every transfer names, in the vendor's terms.
+struct Transfer {
+    queue: cl_command_queue,
+    buffer: cl_mem,
+    waits: Vec<usize>,
+}
+
+impl Transfer {
+    /// # Errors
+    /// If a handle is not live, or the event has no name that it can get.
+    fn new(
+        s: &State,
+        (queue, buffer): (Handle, Handle),
+        waits: &[Handle],
+        event: Handle,
+    ) -> Result<Self, Refusal> {
+        s.objects.vacant(event)?;
+        Ok(Transfer {
+            queue: s.objects.get(Kind::Queue, queue)? as cl_command_queue,
+            buffer: s.objects.get(Kind::Mem, buffer)? as cl_mem,
+            waits: s
+                .objects
+                .get_all(Kind::Event, waits, CL_INVALID_EVENT_WAIT_LIST)?,
+        })
+    }
+
+    /// Has `call` made, which blocks, and so while other threads work for the
+    /// session. Its event gets the name `event`, unless that is null.
+    fn block(
+        &self,
+        s: &mut Locked<'_>,
+        event: Handle,
+        call: impl FnOnce(*mut cl_event) -> cl_int,
+    ) -> Result<(), Refusal> {
+        let vendor = s.vendor.clone();
+        let mut used = Used::of(&vendor);
+        used.add(Kind::Queue, self.queue as usize)?;
+        used.add(Kind::Mem, self.buffer as usize)?;
+        used.add_all(Kind::Event, &self.waits)?;
+        let mut made: cl_event = std::ptr::null_mut();
+        let called = Locked::unlocked(s, || {
+            let status = call(&raw mut made);
+            if status == CL_SUCCESS {
+                // As in `queue::finish`.
+                wait_for(&vendor, made);
+            }
+            status
+        });
+        check(called)?;
+        if event.is_null() {
+            // SAFETY: a live event, of which the reference is given up.
+            unsafe { vendor.release(Kind::Event, made as usize) };
+            return Ok(());
+        }
+        // A client that gives a name twice at once is no longer served.
+        s.objects.vacant(event)?;
+        s.adopt(Kind::Event, event, made as usize);
+        Ok(())
+    }
+}
+
 /// `clEnqueueReadBuffer`: with the number 0 it blocks and the data is in the
 /// reply; else the data goes with a later reply, under that number.
-pub(crate) fn read_buffer(s: &mut Session, m: ClEnqueueReadBuffer) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn read_buffer(s: &mut Locked<'_>, m: ClEnqueueReadBuffer) -> Result<Vec<u8>, Refusal> {
     let call = s.vendor.clEnqueueReadBuffer.ok_or(CL_INVALID_OPERATION)?;
-    s.objects.vacant(m.event)?;
-    let queue = s.objects.get(Kind::Queue, m.command_queue)? as cl_command_queue;
-    let buffer = s.objects.get(Kind::Mem, m.buffer)? as cl_mem;
-    let waits = s
-        .objects
-        .get_all(Kind::Event, &m.event_wait_list, CL_INVALID_EVENT_WAIT_LIST)?;
-    let (waits_len, waits) = list(&waits);
+    let handles = (m.command_queue, m.buffer);
+    let transfer = Transfer::new(s, handles, &m.event_wait_list, m.event)?;
+    let (waits_len, waits) = list(&transfer.waits);
     let (offset, size) = (native_size(m.offset)?, native_size(m.size)?);
-    s.pending.reserve(&s.vendor, size, s.limits.max_pending)?;
+    s.reserve(size)?;
     let mut data = vec![0u8; size];
+    let pointer = data.as_mut_ptr().cast();
     let blocking = m.read == 0;
-    let mut event: cl_event = std::ptr::null_mut();
-    let wants_event = !blocking || !m.event.is_null();
-    // SAFETY: `data` has room for the read, and is kept until it has completed.
-    check(unsafe {
-        call(
-            queue,
-            buffer,
-            blocking.into(),
-            offset,
-            size,
-            data.as_mut_ptr().cast(),
-            waits_len,
-            waits,
-            if wants_event {
-                &mut event
-            } else {
-                std::ptr::null_mut()
-            },
-        )
-    })?;
+    let begin = |event| {
+        let (queue, buffer, block) = (transfer.queue, transfer.buffer, blocking.into());
+        // SAFETY: `data` has room for the read, and is kept until it has completed.
+        unsafe {
+            call(
+                queue, buffer, block, offset, size, pointer, waits_len, waits, event,
+            )
+        }
+    };
     if blocking {
-        s.adopt(Kind::Event, m.event, event as usize);
+        transfer.block(s, m.event, begin)?;
         return Ok(encode(&ClEnqueueReadBufferReply { data: &data }));
     }
+    let mut event: cl_event = std::ptr::null_mut();
+    check(begin(&raw mut event))?;
     // SAFETY: the event of this read, whose reference is given up.
-    unsafe { s.pending.keep(event, Some(m.read), data) };
+    unsafe { s.pending.keep(event, m.command_queue, Some(m.read), data) };
     share(s, m.event, event)?;
     Ok(encode(&ClEnqueueReadBufferReply { data: &[] }))
 }
 
 /// `clEnqueueWriteBuffer`.
 pub(crate) fn write_buffer(
-    s: &mut Session,
+    s: &mut Locked<'_>,
     m: ClEnqueueWriteBuffer<'_>,
 ) -> Result<Vec<u8>, Refusal> {
     let call = s.vendor.clEnqueueWriteBuffer.ok_or(CL_INVALID_OPERATION)?;
-    s.objects.vacant(m.event)?;
-    let queue = s.objects.get(Kind::Queue, m.command_queue)? as cl_command_queue;
-    let buffer = s.objects.get(Kind::Mem, m.buffer)? as cl_mem;
-    let waits = s
-        .objects
-        .get_all(Kind::Event, &m.event_wait_list, CL_INVALID_EVENT_WAIT_LIST)?;
-    let (waits_len, waits) = list(&waits);
+    let handles = (m.command_queue, m.buffer);
+    let transfer = Transfer::new(s, handles, &m.event_wait_list, m.event)?;
+    let (waits_len, waits) = list(&transfer.waits);
     let offset = native_size(m.offset)?;
     let blocking = m.blocking != 0;
     // A write that does not block outlives the message that brought the data.
     let kept = match blocking {
         true => Vec::new(),
         false => {
-            s.pending
-                .reserve(&s.vendor, m.data.len(), s.limits.max_pending)?;
+            s.reserve(m.data.len())?;
             m.data.to_vec()
         }
     };
     let data = if blocking { m.data } else { &kept };
-    let mut event: cl_event = std::ptr::null_mut();
-    let wants_event = !blocking || !m.event.is_null();
-    // SAFETY: the data is there until the write has completed.
-    check(unsafe {
-        call(
-            queue,
-            buffer,
-            blocking.into(),
-            offset,
-            data.len(),
-            data.as_ptr().cast(),
-            waits_len,
-            waits,
-            if wants_event {
-                &mut event
-            } else {
-                std::ptr::null_mut()
-            },
-        )
-    })?;
+    let (pointer, size) = (data.as_ptr().cast(), data.len());
+    let begin = |event| {
+        let (queue, buffer, block) = (transfer.queue, transfer.buffer, blocking.into());
+        // SAFETY: the data is there until the write has completed.
+        unsafe {
+            call(
+                queue, buffer, block, offset, size, pointer, waits_len, waits, event,
+            )
+        }
+    };
     if blocking {
-        s.adopt(Kind::Event, m.event, event as usize);
+        transfer.block(s, m.event, begin)?;
     } else {
+        let mut event: cl_event = std::ptr::null_mut();
+        check(begin(&raw mut event))?;
         // SAFETY: the event of this write, whose reference is given up.
-        unsafe { s.pending.keep(event, None, kept) };
+        unsafe { s.pending.keep(event, m.command_queue, None, kept) };
         share(s, m.event, event)?;
     }
     Ok(encode(&ClEnqueueWriteBufferReply {}))

@@ -24,7 +24,7 @@ proptest! {
     fn any_bytes_are_answered_or_refused(
         messages in vec((0u8..150, vec(0u8..4, 0..120), any::<bool>()), 1..8),
     ) {
-        let mut session = session();
+        let session = session();
         for (function, fields, answered) in messages {
             let mut message = vec![function, 0, 0, 0];
             message.extend(fields);

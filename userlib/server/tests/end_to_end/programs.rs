@@ -130,6 +130,16 @@ fn sgemm_is_right() {
     }
 }
 
+#[test]
+fn threads_share_a_connection() {
+    let program = compile("../../samples/threads.c");
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        let stdout = on_server(transport, &program);
+        let expected = "threads: threads=8 n=1024 rounds=20 verified=yes";
+        assert_eq!(last_line(&stdout), expected);
+    }
+}
+
 /// More than a message holds: 17 MB each of three buffers.
 #[test]
 fn large_transfers_go_in_pieces() {
