@@ -56,7 +56,8 @@ without() {
 	rmmod kvm_intel && modprobe kvm_intel
 }
 note "interrupts without APIC virtualization"
-without enable_apicv result interrupt signal_to_user_space nmi nmis_between_calls >/out/no-apicv.tap
+without enable_apicv result interrupt signal_to_user_space nmi nmis_between_calls \
+	a_running_vcpu_is_notified_without_an_exit >/out/no-apicv.tap
 cat /out/no-apicv.tap
 note "KVM without EPT"
 without ept guest_code_runs no_calls_without_ept >/out/no-ept.tap

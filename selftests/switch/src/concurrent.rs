@@ -5,12 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvm_bindings::{
-    kvm_irq_routing_entry, kvm_irq_routing_msi, kvm_regs, KvmIrqRouting, KVM_IRQ_ROUTING_MSI,
-};
+use kvm_bindings::kvm_regs;
 use kvm_ioctls::VmFd;
 use rustix::io::Errno;
-use vmm_sys_util::eventfd::EventFd;
 use wormhole_uapi as uapi;
 
 use crate::events::{end_the_loop, wait_until_it_loops};
@@ -18,6 +15,7 @@ use crate::guest_code as code;
 use crate::layout::*;
 use crate::memory::Memory;
 use crate::pair::{go_on_calling, refused, start_calls, write_gate, Pair, CARRIER};
+use crate::posted::device_event;
 use crate::vm::{set_handler, signal_to, Stop, Vcpu};
 
 crate::tests! {
@@ -221,26 +219,12 @@ fn calls_under_interrupts(
 const INTERRUPTS: u64 = 10_000;
 
 fn ten_thousand_device_interrupts() {
-    const GSI: u32 = 24;
     if thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
         return crate::skip("on one CPU each of the 10,000 would wait for a time slice: needs two");
     }
     let pair = Pair::ready(code::guest_counter());
     let pair = calls_under_interrupts(pair, |vm, memory, done| {
-        let mut entry = kvm_irq_routing_entry {
-            gsi: GSI,
-            type_: KVM_IRQ_ROUTING_MSI,
-            ..Default::default()
-        };
-        entry.u.msi = kvm_irq_routing_msi {
-            address_lo: 0xfee0_0000,
-            data: DEVICE.into(),
-            ..Default::default()
-        };
-        let routing = KvmIrqRouting::from_entries(&[entry]).expect("one entry");
-        vm.set_gsi_routing(&routing).expect("KVM_SET_GSI_ROUTING");
-        let event = EventFd::new(0).expect("eventfd");
-        vm.register_irqfd(&event, GSI).expect("KVM_IRQFD");
+        let event = device_event(vm);
         let mut random = 1_u64;
         for sent in 1..=INTERRUPTS {
             event.write(1).expect("eventfd");

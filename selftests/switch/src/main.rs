@@ -33,6 +33,7 @@ mod modes;
 mod observe;
 mod paging;
 mod pair;
+mod posted;
 mod registers;
 mod reset;
 mod shadow_paging;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         signal::tests(),
         concurrent::tests(),
         contention::tests(),
+        posted::tests(),
         modes::tests(),
         cpu_modes::tests(),
         gate::tests(),
