@@ -10,6 +10,8 @@ use std::os::fd::BorrowedFd;
 
 use wormhole_transport::{Error, Spare};
 
+use crate::batch::HEADER;
+
 /// Number of lanes.
 pub(crate) const LANES: usize = crate::MAX_CARRIERS as usize;
 
@@ -102,6 +104,18 @@ impl Areas {
     ) -> Result<(), Error> {
         let at = within(lane, offset, len)?;
         self.memory.read(lane.start + at, len, bytes)
+    }
+
+    /// The header of a record at `offset` of a lane's requests.
+    pub(crate) fn read_header(
+        &self,
+        lane: Lane,
+        offset: u64,
+    ) -> Result<[u8; HEADER as usize], Error> {
+        let mut header = [0; HEADER as usize];
+        let at = within(lane, offset, HEADER)?;
+        self.memory.read_exact(lane.start + at, &mut header)?;
+        Ok(header)
     }
 
     /// Writes at the start of a lane's area of replies.

@@ -516,10 +516,11 @@ impl<D: Delegate> VmfuncClient<D> {
         if calls <= self.carriers.load(Ordering::Relaxed) {
             return Ok(());
         }
-        // Else it is tried with the next call. Without a carrier a call waits for one.
-        let Some(mut ring) = self.idle_ring() else {
+        let mut ring = lock(&self.ring);
+        // Another thread may have asked meanwhile.
+        if calls <= self.carriers.load(Ordering::Relaxed) {
             return Ok(());
-        };
+        }
         let carriers = calls.next_power_of_two();
         let mut reply = Vec::new();
         let request = Grow { carriers }.pack();

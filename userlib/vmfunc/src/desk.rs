@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use wormhole_transport::{Error, Kind};
 
 use crate::areas::{Areas, Lane, LANES};
-use crate::batch::{Place, Walk, HEADER};
+use crate::batch::{Place, Walk};
 use crate::serve::Handler;
 use crate::{length_of, operation, OVER};
 
@@ -107,11 +107,7 @@ impl<H: Handler> Desk<H> {
         let mut walk = Walk::new(len, lane.size()).map_err(|why| self.end(&why))?;
         let mut replied = 0;
         while let Some(at) = walk.next().map_err(|why| self.end(&why))? {
-            let mut header = Vec::with_capacity(HEADER as usize);
-            self.areas
-                .read_request(lane, at, HEADER, &mut header)
-                .map_err(or_end)?;
-            let header = header.try_into().unwrap_or_default();
+            let header = self.areas.read_header(lane, at).map_err(or_end)?;
             let record = walk.take(header).map_err(|why| self.end(&why))?;
             if record.len > self.max_receive {
                 return Err(self.end(&"a request that is too long"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Functions whose calls always hop home, and so had better go by ring.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// So many delegated calls in a row must have hopped.
 const HOPS: u32 = 3;
@@ -18,7 +18,7 @@ struct Function {
 
 /// What is known of the functions.
 #[derive(Default)]
-pub(crate) struct Home(HashMap<u16, Function>);
+pub(crate) struct Home(FxHashMap<u16, Function>);
 
 impl Home {
     /// Whether the next call of a function goes by ring.

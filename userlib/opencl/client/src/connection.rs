@@ -6,11 +6,11 @@
 //! server process that is gone. Every later call fails at once.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_DEVICE_NOT_AVAILABLE, CL_OUT_OF_RESOURCES};
 use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
@@ -47,7 +47,7 @@ struct Connection {
 #[derive(Default)]
 struct Reads {
     /// Reads whose data has not come yet, by number.
-    waiting: HashMap<u64, Landing>,
+    waiting: FxHashMap<u64, Landing>,
     last: u64,
     /// So many that were handed over first have landed,
     landed: u64,

@@ -10,9 +10,10 @@
 //! Lock order: the registry's lock is taken last and no other lock is taken,
 //! and no [`Object`] dropped, under it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
+use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::{Dispatch, Kind};
 use wormhole_opencl_protocol::constants::{CL_OUT_OF_HOST_MEMORY, CL_OUT_OF_RESOURCES};
 use wormhole_opencl_protocol::handle::Handle;
@@ -51,8 +52,8 @@ struct Entry {
 
 #[derive(Default)]
 struct Registry {
-    by_address: HashMap<usize, Entry>,
-    by_handle: HashMap<Handle, usize>,
+    by_address: FxHashMap<usize, Entry>,
+    by_handle: FxHashMap<Handle, usize>,
     resting: VecDeque<usize>,
     /// Free indices of names, each with the generation that it had last.
     free: Vec<(u32, u32)>,

@@ -10,6 +10,8 @@
 
 use std::io::IoSlice;
 
+use smallvec::SmallVec;
+
 /// Why bytes are not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -39,14 +41,66 @@ pub enum Malformed {
 /// Sequences of bytes from this length on are not copied into the message but
 /// handed to the transport where they lie.
 const BULK: usize = 1024;
+/// Messages that need no memory of the heap: all that are posted often.
+const FEW: usize = 128;
 
 /// Builds a message.
 #[derive(Debug, Default)]
 pub struct Writer<'a> {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Borrowed pieces, and where in `bytes` each belongs; in ascending order.
-    bulk: Vec<(usize, &'a [u8])>,
+    bulk: SmallVec<[(usize, &'a [u8]); 1]>,
 }
+
+/// Bytes that need no memory of the heap while they are few.
+#[derive(Debug)]
+struct Bytes {
+    /// The first `len`, unless they are in `many`.
+    few: [u8; FEW],
+    len: usize,
+    many: Vec<u8>,
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Bytes {
+            few: [0; FEW],
+            len: 0,
+            many: Vec::new(),
+        }
+    }
+}
+
+impl Bytes {
+    #[inline]
+    fn extend(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        match self.few.get_mut(self.len..end) {
+            Some(room) if self.many.is_empty() => room.copy_from_slice(bytes),
+            _ => self.extend_many(bytes),
+        }
+        self.len = end;
+    }
+
+    #[cold]
+    fn extend_many(&mut self, bytes: &[u8]) {
+        if self.many.is_empty() {
+            self.many.reserve(4 * FEW + bytes.len());
+            self.many.extend_from_slice(&self.few[..self.len]);
+        }
+        self.many.extend_from_slice(bytes);
+    }
+
+    fn get(&self) -> &[u8] {
+        match self.many.is_empty() {
+            true => &self.few[..self.len],
+            false => &self.many,
+        }
+    }
+}
+
+/// Pieces of a message. Few messages have more than one borrowed one.
+pub type Parts<'a> = SmallVec<[IoSlice<'a>; 3]>;
 
 impl<'a> Writer<'a> {
     /// An empty message.
@@ -54,33 +108,35 @@ impl<'a> Writer<'a> {
         Writer::default()
     }
 
+    #[inline]
     fn put_bytes(&mut self, bytes: &'a [u8]) {
         if bytes.len() >= BULK {
-            self.bulk.push((self.bytes.len(), bytes));
+            self.bulk.push((self.bytes.len, bytes));
         } else {
-            self.bytes.extend_from_slice(bytes);
+            self.bytes.extend(bytes);
         }
     }
 
     /// The message in pieces, in order.
-    pub fn parts(&self) -> Vec<IoSlice<'_>> {
-        let mut parts = Vec::with_capacity(2 * self.bulk.len() + 1);
+    pub fn parts(&self) -> Parts<'_> {
+        let mut parts = Parts::new();
         let mut done = 0;
+        let bytes = self.bytes.get();
         for (at, piece) in &self.bulk {
-            parts.push(IoSlice::new(&self.bytes[done..*at]));
+            parts.push(IoSlice::new(&bytes[done..*at]));
             parts.push(IoSlice::new(piece));
             done = *at;
         }
-        parts.push(IoSlice::new(&self.bytes[done..]));
+        parts.push(IoSlice::new(&bytes[done..]));
         parts
     }
 
     /// The message in one piece.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.parts()
-            .iter()
-            .flat_map(|part| part.iter().copied())
-            .collect()
+        let parts = self.parts();
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        bytes
     }
 }
 
@@ -96,6 +152,7 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self
             .rest
@@ -138,9 +195,11 @@ macro_rules! numbers {
     ($($ty:ty),*) => {$(
         impl<'a> Wire<'a> for $ty {
             const MIN: usize = size_of::<$ty>();
+            #[inline]
             fn put(&self, w: &mut Writer<'a>) {
-                w.bytes.extend_from_slice(&self.to_le_bytes());
+                w.bytes.extend(&self.to_le_bytes());
             }
+            #[inline]
             fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
                 let mut bytes = [0; size_of::<$ty>()];
                 bytes.copy_from_slice(r.take(size_of::<$ty>())?);

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Failures of posted calls, kept until a call can report them.
 
-use std::collections::HashMap;
-
+use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
 
 /// The first failure of each queue or kernel since it was last reported.
 #[derive(Debug, Default)]
-pub(crate) struct Accounts(HashMap<Handle, cl_int>);
+pub(crate) struct Accounts(FxHashMap<Handle, cl_int>);
 
 /// A client that makes up handles cannot make more accounts than this.
 const MAX: usize = 4096;

@@ -85,8 +85,12 @@ pub(crate) fn encode<'a>(reply: &impl Wire<'a>) -> Vec<u8> {
 /// Bytes of a request at an address that any C type may have.
 pub(crate) enum Aligned<'a> {
     Borrowed(&'a [u8]),
+    Few([u128; FEW]),
     Owned(Vec<u128>),
 }
+
+/// Words of what kernel arguments mostly are, and of a structure or two.
+const FEW: usize = 4;
 
 /// From this length on bytes are a buffer's contents, and no structure.
 const STRUCTURE: usize = 4096;
@@ -101,12 +105,20 @@ impl<'a> Aligned<'a> {
             word[..chunk.len()].copy_from_slice(chunk);
             u128::from_ne_bytes(word)
         });
-        Aligned::Owned(words.collect())
+        if bytes.len() > size_of::<[u128; FEW]>() {
+            return Aligned::Owned(words.collect());
+        }
+        let mut few = [0; FEW];
+        few.iter_mut()
+            .zip(words)
+            .for_each(|(place, word)| *place = word);
+        Aligned::Few(few)
     }
 
     pub(crate) fn as_ptr(&self) -> *const u8 {
         match self {
             Aligned::Borrowed(bytes) => bytes.as_ptr(),
+            Aligned::Few(words) => words.as_ptr().cast(),
             Aligned::Owned(words) => words.as_ptr().cast(),
         }
     }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the client's handles stand for.
 
-use std::collections::HashMap;
-
+use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
@@ -25,7 +24,7 @@ pub(crate) struct Objects {
     made: Vec<Slot>,
     /// Platforms and devices, by index without the bit that marks them.
     found: Vec<(Kind, usize)>,
-    names: HashMap<(Kind, usize), Handle>,
+    names: FxHashMap<(Kind, usize), Handle>,
     live: usize,
     max: usize,
 }
@@ -36,7 +35,7 @@ impl Objects {
         Objects {
             made: Vec::new(),
             found: Vec::new(),
-            names: HashMap::new(),
+            names: FxHashMap::default(),
             live: 0,
             max,
         }

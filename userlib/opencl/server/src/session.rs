@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One client's state, and the loop that serves it.
 
-use std::collections::HashMap;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::argument::ArgKind;
 use wormhole_opencl_protocol::constants::{CL_OUT_OF_RESOURCES, CL_SUCCESS};
@@ -67,7 +67,7 @@ pub struct State {
     pub(crate) accounts: Accounts,
     pub(crate) pending: Pending,
     /// What the arguments of each kernel are.
-    pub(crate) args: HashMap<Handle, Vec<ArgKind>>,
+    pub(crate) args: FxHashMap<Handle, Vec<ArgKind>>,
     pub(crate) binaries: Binaries,
     pub(crate) limits: Limits,
 }
@@ -80,7 +80,7 @@ impl Session {
             objects: Objects::new(limits.max_objects),
             accounts: Accounts::default(),
             pending: Pending::default(),
-            args: HashMap::new(),
+            args: FxHashMap::default(),
             binaries,
             limits,
         }))

@@ -71,6 +71,16 @@ impl Spare {
             .map_err(|_| Error::Io(std::io::ErrorKind::OutOfMemory.into()))
     }
 
+    /// Copies what is at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if it is not all there.
+    pub fn read_exact(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        self.end(offset, bytes.len() as u64)?;
+        self.region.read(offset, bytes);
+        Ok(())
+    }
+
     fn end(&self, offset: u64, len: u64) -> Result<u64, Error> {
         offset
             .checked_add(len)
