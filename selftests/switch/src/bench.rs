@@ -4,7 +4,8 @@
 //!     wormhole-switch-bench [--emulated] [--unload] [--rows ROWS] [JSON]
 //!
 //! Prints a table, and writes it to the file JSON: a list of {name, unit, min, median, max, baseline, ratio, mode}.
-//! ROWS has more rows for both, which another program measured on this host, see `bench_table.rs`.
+//! ROWS has more rows for both, which another program measured on this host, see `bench_table.rs`. Of some it knows
+//! exits and VMFUNCs; these also have {exits, vmfuncs, modelled_cycles}, see `model.rs`.
 //! The unit "tsc" is a tick of the time-stamp counter: a cycle of its frequency on hardware, one instruction on the
 //! emulated host, what the host does included ("mode" says which; --emulated if it cannot tell by itself). --unload:
 //! unloads the module at the end, to time what it costs a VM that is not paired.
@@ -25,6 +26,7 @@ mod bench_table;
 mod layout;
 #[allow(dead_code, reason = "the tests use more of it")]
 mod memory;
+mod model;
 #[path = "../../ioctl/src/observe.rs"]
 #[allow(dead_code, reason = "the other test programs use more of it")]
 mod observe;

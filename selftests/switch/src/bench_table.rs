@@ -3,6 +3,8 @@
 
 use serde_json::{json, Value};
 
+use crate::model::{self, Transitions};
+
 /// What a row is compared with: the median of another one, or a target.
 #[derive(Clone)]
 pub struct Baseline {
@@ -16,6 +18,7 @@ struct Row {
     /// Sorted.
     values: Vec<f64>,
     baseline: Option<Baseline>,
+    transitions: Option<Transitions>,
 }
 
 impl Row {
@@ -49,6 +52,7 @@ impl Table {
             unit: unit.to_owned(),
             values,
             baseline: baseline.cloned(),
+            transitions: None,
         };
         let value = row.median();
         self.0.push(row);
@@ -58,8 +62,8 @@ impl Table {
         }
     }
 
-    /// Adds what another program has measured: a JSON object a line, {name, unit, values, baseline}. The baseline is the
-    /// name of a row, or null.
+    /// Adds what another program has measured: a JSON object a line, {name, unit, values, baseline, exits, vmfuncs}. The
+    /// baseline is the name of a row, or {name, value}, or null; the last two may be missing.
     pub fn add_lines(&mut self, text: &str) -> Result<(), String> {
         let first = self.0.len();
         let mut wanted = Vec::new();
@@ -71,8 +75,17 @@ impl Table {
             let values = row["values"].as_array().ok_or_else(wrong)?;
             let values: Option<Vec<f64>> = values.iter().map(Value::as_f64).collect();
             let values = values.filter(|v| !v.is_empty()).ok_or_else(wrong)?;
-            self.add(name, unit, values, None);
-            wanted.push(row["baseline"].as_str().map(str::to_owned));
+            let of = &row["baseline"];
+            let baseline = of["value"].as_f64().map(|value| Baseline {
+                name: of["name"].as_str().unwrap_or("-").to_owned(),
+                value,
+            });
+            self.add(name, unit, values, baseline.as_ref());
+            let counted = row["exits"].as_f64().zip(row["vmfuncs"].as_f64());
+            if let Some(row) = self.0.last_mut() {
+                row.transitions = counted.map(|(exits, vmfuncs)| Transitions { exits, vmfuncs });
+            }
+            wanted.push(of.as_str().map(str::to_owned));
         }
         // A baseline may come after what is compared with it.
         for (index, name) in (first..).zip(wanted) {
@@ -109,13 +122,38 @@ impl Table {
                 baseline.map_or("-", |baseline| &baseline.name),
             );
         }
+        self.print_model(mode);
+    }
+
+    fn print_model(&self, mode: &str) {
+        let mut rows = self
+            .0
+            .iter()
+            .filter_map(|row| Some((row, row.transitions?)))
+            .peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        println!("\n# exits and VMFUNCs for one time: {mode}; cycles that they add on hardware: modelled, not measured");
+        println!("# by {}", model::SOURCES);
+        println!(
+            "{:<58} {:>12} {:>12} {:>12} {:>12}",
+            "name", "exits", "VMFUNCs", "model, least", "model, most"
+        );
+        for (row, transitions) in rows {
+            let [least, most] = transitions.cycles();
+            println!(
+                "{:<58} {:>12.2} {:>12.2} {:>12.0} {:>12.0}",
+                row.name, transitions.exits, transitions.vmfuncs, least, most
+            );
+        }
     }
 
     pub fn json(&self, mode: &str) -> Value {
         self.0
             .iter()
             .map(|row| {
-                json!({
+                let mut value = json!({
                     "name": row.name,
                     "unit": row.unit,
                     "min": row.values[0],
@@ -124,7 +162,13 @@ impl Table {
                     "baseline": row.baseline.as_ref().map(|baseline| baseline.value),
                     "ratio": row.ratio(),
                     "mode": mode,
-                })
+                });
+                if let Some(transitions) = row.transitions {
+                    value["exits"] = transitions.exits.into();
+                    value["vmfuncs"] = transitions.vmfuncs.into();
+                    value["modelled_cycles"] = json!(transitions.cycles());
+                }
+                value
             })
             .collect()
     }
