@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # Fills the kernel cache that the server VM's PoCL starts with: compiling a kernel takes a second here and a minute on
-# an emulated host. Runs the programs of the main job through Wormhole, between two processes, in the build root.
+# an emulated host. Runs the programs of the main job and of the benchmark through Wormhole, between two processes, in
+# the build root.
 # usage: pocl_cache.sh OUT
 # POCL_KERNELLIB_NAME must be the same here and there; sse2 runs on every CPU.
 set -euo pipefail
@@ -15,11 +16,13 @@ for _ in $(seq 100); do
 	[ ! -S "$work/socket" ] || break
 	sleep 0.1
 done
-# natively too: the main job compares
+bench=target/release/wormhole-opencl-bench
+# natively too: the main job and the benchmark compare
 clinfo >/dev/null
+$bench >/dev/null
 export WORMHOLE_TRANSPORT=memfd WORMHOLE_MEMFD=$work/socket OCL_ICD_VENDORS=$PWD/target/release/libwormhole_opencl.so
 # PoCL compiles a kernel once more for a small number of work-items.
-for program in clinfo samples/vadd 'samples/vadd -n 1024' samples/sgemm samples/threads; do
+for program in clinfo samples/vadd 'samples/vadd -n 1024' samples/sgemm samples/threads $bench; do
 	if ! $program >"$work/program.log" 2>&1; then
 		cat "$work/program.log" "$work/server.log" >&2
 		exit 1

@@ -12,7 +12,7 @@ enter=selftests/testbed/enter.sh
 selftests/testbed/prepare.sh
 say "programs and libraries"
 "$enter" cargo build --manifest-path userlib/Cargo.toml --release --locked
-for crate in ioctl switch guest delegate; do
+for crate in ioctl switch guest delegate opencl; do
 	"$enter" cargo build --manifest-path selftests/$crate/Cargo.toml --release --locked --quiet
 done
 "$enter" make --no-print-directory -s -C samples all delegate OUT=/wormhole/build/samples DELEGATE=/wormhole/build/target/release
@@ -32,12 +32,13 @@ for role in host server client; do
 done
 cp $release/wormholectl build/stage/host/usr/bin/
 cp "$modules/wormhole.ko" $release/wormhole-ioctl-test $release/wormhole-switch-{test,bench} $release/wormhole-delegate-torture \
-	selftests/e2e/host/*.sh build/stage/host/usr/lib/wormhole/
+	$release/wormhole-opencl-compare selftests/e2e/host/*.sh build/stage/host/usr/lib/wormhole/
 cp $release/wormhole-server build/stage/server/usr/bin/
 cp $release/delegate-sample build/stage/server/usr/lib/wormhole/
 cp $release/libwormhole_opencl.so $release/delegate-sample build/samples/* build/stage/client/usr/lib/wormhole/
 for guest in server client; do
-	cp "$modules/wormhole_guest.ko" $release/guest-test $release/wormhole-delegate-{bench,torture} build/stage/$guest/usr/lib/wormhole/
+	cp "$modules/wormhole_guest.ko" $release/guest-test $release/wormhole-delegate-{bench,torture} \
+		$release/wormhole-opencl-bench build/stage/$guest/usr/lib/wormhole/
 done
 for flaw in open cpl; do
 	cp "$modules-$flaw/wormhole.ko" build/stage/host/usr/lib/wormhole/wormhole-broken-$flaw.ko

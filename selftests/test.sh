@@ -47,7 +47,7 @@ suite spdx selftests/spdx.sh
 selftests/testbed/prepare.sh || exit 1
 check rustfmt "$enter" selftests/rustfmt.sh
 check clippy "$enter" cargo clippy $user --workspace --all-targets --locked -- -D warnings
-for crate in testbed ioctl switch gate guest delegate; do
+for crate in testbed ioctl switch gate guest delegate opencl; do
 	check clippy-$crate "$enter" bash -c "cd selftests/$crate && cargo clippy --all-targets --locked -- -D warnings"
 done
 suite userlib "$enter" cargo test $user --workspace --locked --no-fail-fast

@@ -27,23 +27,69 @@ idle() {
 	[ $(($(run_time) - before)) -lt 20000000 ]
 }
 
-# The program in the client VM asks for counters in between; all else that it prints are rows.
-linux_vms() {
-	local server_log=/out/delegate-bench.log answers=/run/delegate-bench.answers to line
-	vm exec server --detach $server_log -- $lib/wormhole-delegate-bench server
-	wait_for 60 "wormhole-delegate-bench to serve" vm exec server -- grep -q serving $server_log
-	wait_for 60 "the VMs to be idle" idle
+# with_counters FUNCTION VM [OPTION...] -- COMMAND...: a program that asks for counters in between, by a line "counters".
+# The function prints the answer; all else that the program prints goes to standard output.
+with_counters() {
+	local counters=$1 vm=$2 answers=/run/bench.answers to line
+	shift 2
 	mkfifo $answers
 	# For reading too: so it has no end, and opening it waits for nobody.
 	exec {to}<>$answers
-	vm exec client --input --timeout 600 -- $lib/wormhole-delegate-bench client <$answers | while read -r line; do
+	vm exec "$vm" --input --timeout 900 "$@" <$answers | while read -r line; do
 		if [ "$line" = counters ]; then
-			echo "$(guest_exits client) $(guest_exits server) $(<$pairing/resumes)" >&"$to"
+			$counters >&"$to"
 		else
 			echo "$line"
 		fi
-	done >$rows
+	done
 	exec {to}>&-
+	rm $answers
+}
+
+delegate_counters() {
+	echo "$(guest_exits client) $(guest_exits server) $(<$pairing/resumes)"
+}
+
+linux_vms() {
+	local server_log=/out/delegate-bench.log
+	vm exec server --detach $server_log -- $lib/wormhole-delegate-bench server
+	wait_for 60 "wormhole-delegate-bench to serve" vm exec server -- grep -q serving $server_log
+	wait_for 60 "the VMs to be idle" idle
+	with_counters delegate_counters client -- $lib/wormhole-delegate-bench client >$rows
+}
+
+opencl_counters() {
+	echo "client_exits=$(guest_exits client) server_exits=$(guest_exits server) calls=$(<$pairing/calls)"
+}
+
+# How the client VM's OpenCL calls go: a transport, and what else its environment needs.
+ways=(
+	"vmfunc"
+	"ring"
+)
+
+# opencl_by WAY VM [OPTION...]: the same program, in that VM
+opencl_by() {
+	local way=$1 vm=$2
+	shift 2
+	wait_for 60 "the VMs to be idle" idle
+	note "OpenCL, $way"
+	# It takes minutes: the console hears which rows are there.
+	with_counters opencl_counters "$vm" "$@" -- $lib/wormhole-opencl-bench --counters |
+		tee >(sed -u 's/.*"name":"\([^"]*\)".*/\1/' >&2) >"/out/opencl-$way.found"
+	found+=("$way=/out/opencl-$way.found")
+}
+
+opencl() {
+	local found=() way environment
+	read_less_ahead
+	opencl_by native server "${pocl[@]}"
+	start_server
+	for way in "${ways[@]}"; do
+		read -ra environment <<<"WORMHOLE_TRANSPORT=$way"
+		opencl_by "${way%% *}" client "${environment[@]/#/--env=}"
+	done
+	$lib/wormhole-opencl-compare "${found[@]}" >>$rows
 }
 
 modprobe kvm_intel
@@ -57,6 +103,7 @@ vm wait server client
 load_guest server
 load_guest client
 linux_vms
+opencl
 vm stop client server
 kill -TERM "$serve_pid"
 wait "$serve_pid"

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Single calls.
+
+use crate::opencl::{bytes, Argument, Buffer, Device, Kernel, Queue};
+use crate::rounds::{Bench, Row, Unit};
+use crate::{ticks, Result};
+
+/// Elements of an addition.
+const SIZE: usize = 1024;
+const LOCAL: usize = 64;
+/// Arguments that are set before it is waited for them.
+const BATCH: usize = 64;
+
+/// Additions on a queue of their own.
+pub struct Addition {
+    pub queue: Queue,
+    kernel: Kernel,
+    c: Buffer,
+    a: Buffer,
+    b: Buffer,
+}
+
+impl Addition {
+    pub fn new(device: &Device) -> Result<Self> {
+        let buffer = || device.buffer(SIZE * size_of::<f32>());
+        let this = Addition {
+            queue: device.queue()?,
+            kernel: device.kernel("vadd")?,
+            c: buffer()?,
+            a: buffer()?,
+            b: buffer()?,
+        };
+        let numbers: Vec<f32> = (0..SIZE).map(|i| i as f32).collect();
+        this.queue.write(&this.a, bytes(&numbers))?;
+        this.queue.write(&this.b, bytes(&numbers))?;
+        for index in 0..4 {
+            this.kernel.set(index, this.argument(index))?;
+        }
+        Ok(this)
+    }
+
+    fn argument(&self, index: u32) -> Argument<'_> {
+        match index {
+            0 => Argument::Memory(&self.c),
+            1 => Argument::Memory(&self.a),
+            2 => Argument::Memory(&self.b),
+            _ => Argument::Uint(SIZE as u32),
+        }
+    }
+
+    pub fn add(&self) -> Result<()> {
+        self.queue.launch(&self.kernel, SIZE, LOCAL)?;
+        self.queue.finish()
+    }
+
+    /// What was added last.
+    pub fn check(&self) -> Result<()> {
+        let mut sums = vec![0; SIZE * size_of::<f32>()];
+        self.queue.read(&self.c, &mut sums)?;
+        let sums = sums.chunks_exact(4).zip(0u16..);
+        for (sum, i) in sums {
+            let sum = f32::from_ne_bytes(sum.try_into()?);
+            if sum != f32::from(i) * 2.0 {
+                return Err(format!("vadd: element {i} is {sum}").into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ticks of calling so many times.
+pub fn timed(count: u64, mut call: impl FnMut() -> Result<()>) -> Result<u64> {
+    let start = ticks::now();
+    for _ in 0..count {
+        call()?;
+    }
+    Ok(ticks::now() - start)
+}
+
+pub fn finish(bench: &Bench, addition: &Addition) -> Result<Row> {
+    bench.measure("clFinish, idle queue", Unit::Ticks, |count| {
+        timed(count, || addition.queue.finish())
+    })
+}
+
+/// `finish` is what [`finish`] has measured.
+pub fn set_argument(bench: &Bench, addition: &Addition, finish: &Row) -> Result<()> {
+    let set_all =
+        || (0..BATCH as u32).try_for_each(|i| addition.kernel.set(i % 4, addition.argument(i % 4)));
+    let batch = bench.measure("64 clSetKernelArg, clFinish", Unit::Ticks, |count| {
+        timed(count, || {
+            set_all()?;
+            addition.queue.finish()
+        })
+    })?;
+    batch.print_part("clSetKernelArg", finish, BATCH);
+    bench.measure(
+        "64 clSetKernelArg, until they return",
+        Unit::Ticks,
+        |count| {
+            let mut took = 0;
+            for _ in 0..count {
+                took += timed(1, set_all)?;
+                addition.queue.finish()?;
+            }
+            Ok(took)
+        },
+    )?;
+    Ok(())
+}
+
+pub fn launch(bench: &Bench, addition: &Addition) -> Result<()> {
+    bench.measure("vadd of 1,024, clFinish", Unit::Ticks, |count| {
+        timed(count, || addition.add())
+    })?;
+    addition.check()
+}

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! OpenCL's objects, each released when dropped.
+
+use std::ffi::CString;
+use std::ptr::{null, null_mut};
+
+use crate::ffi::*;
+use crate::Result;
+
+fn check(status: cl_int, function: &str) -> Result<()> {
+    match status {
+        CL_SUCCESS => Ok(()),
+        status => Err(format!("{function}: OpenCL error {status}").into()),
+    }
+}
+
+/// The first device of the first platform that has one, a context and a program.
+///
+/// # Invariants
+/// All three are live.
+pub struct Device {
+    id: cl_device_id,
+    context: cl_context,
+    program: cl_program,
+}
+
+impl Device {
+    /// Builds the program of this source.
+    pub fn open(source: &str) -> Result<Self> {
+        let id = first_device()?;
+        let mut status = CL_SUCCESS;
+        // SAFETY: one device at a live variable, no properties and no callback.
+        let context = unsafe { clCreateContext(null(), 1, &id, None, null_mut(), &raw mut status) };
+        check(status, "clCreateContext")?;
+        let (text, length) = (source.as_ptr().cast(), source.len());
+        // SAFETY: one string of that length.
+        let program = unsafe {
+            clCreateProgramWithSource(context, 1, &raw const text, &length, &raw mut status)
+        };
+        if let Err(error) = check(status, "clCreateProgramWithSource") {
+            // SAFETY: made above, and not used any more.
+            unsafe { clReleaseContext(context) };
+            return Err(error);
+        }
+        let device = Device {
+            id,
+            context,
+            program,
+        };
+        // SAFETY: one device, default options, no callback.
+        let status = unsafe { clBuildProgram(program, 1, &id, null(), None, null_mut()) };
+        check(status, "clBuildProgram")
+            .map_err(|error| format!("{error}\n{}", device.build_log()))?;
+        Ok(device)
+    }
+
+    fn build_log(&self) -> String {
+        let mut log = vec![0u8; 4096];
+        let mut size = 0;
+        // SAFETY: room for that many bytes.
+        unsafe {
+            clGetProgramBuildInfo(
+                self.program,
+                self.id,
+                CL_PROGRAM_BUILD_LOG,
+                log.len(),
+                log.as_mut_ptr().cast(),
+                &raw mut size,
+            )
+        };
+        log.truncate(size);
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    pub fn queue(&self) -> Result<Queue> {
+        let mut status = CL_SUCCESS;
+        // SAFETY: both are live.
+        let queue = unsafe { clCreateCommandQueue(self.context, self.id, 0, &raw mut status) };
+        check(status, "clCreateCommandQueue")?;
+        Ok(Queue(queue))
+    }
+
+    pub fn kernel(&self, name: &str) -> Result<Kernel> {
+        let name = CString::new(name)?;
+        let mut status = CL_SUCCESS;
+        // SAFETY: the program is live, and the name ends with NUL.
+        let kernel = unsafe { clCreateKernel(self.program, name.as_ptr(), &raw mut status) };
+        check(status, "clCreateKernel")?;
+        Ok(Kernel(kernel))
+    }
+
+    pub fn buffer(&self, size: usize) -> Result<Buffer> {
+        let mut status = CL_SUCCESS;
+        // SAFETY: the context is live, and no memory of ours is given.
+        let memory = unsafe {
+            let flags = CL_MEM_READ_WRITE;
+            clCreateBuffer(self.context, flags, size, null_mut(), &raw mut status)
+        };
+        check(status, "clCreateBuffer")?;
+        Ok(Buffer { memory, size })
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: live, by the invariants, and used no more.
+        unsafe {
+            clReleaseProgram(self.program);
+            clReleaseContext(self.context);
+        }
+    }
+}
+
+fn first_device() -> Result<cl_device_id> {
+    let mut platforms = [null_mut(); 16];
+    let mut count = 0;
+    // SAFETY: room for that many.
+    let status = unsafe {
+        let room = platforms.len() as cl_uint;
+        clGetPlatformIDs(room, platforms.as_mut_ptr(), &raw mut count)
+    };
+    check(status, "clGetPlatformIDs")?;
+    let mut device = null_mut();
+    for platform in platforms.into_iter().take(count as usize) {
+        // SAFETY: room for one.
+        let status =
+            unsafe { clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 1, &raw mut device, null_mut()) };
+        if status == CL_SUCCESS {
+            return Ok(device);
+        }
+    }
+    Err("there is no OpenCL device".into())
+}
+
+/// # Invariants
+/// It is live.
+pub struct Kernel(cl_kernel);
+
+// SAFETY: OpenCL's objects are no thread's own.
+unsafe impl Send for Kernel {}
+
+/// What a kernel's argument can be.
+#[derive(Clone, Copy)]
+pub enum Argument<'a> {
+    Memory(&'a Buffer),
+    Uint(u32),
+    Float(f32),
+}
+
+impl Kernel {
+    pub fn set(&self, index: u32, argument: Argument<'_>) -> Result<()> {
+        let (size, value) = match &argument {
+            Argument::Memory(buffer) => (size_of::<cl_mem>(), (&raw const buffer.memory).cast()),
+            Argument::Uint(number) => (size_of::<u32>(), (&raw const *number).cast()),
+            Argument::Float(number) => (size_of::<f32>(), (&raw const *number).cast()),
+        };
+        // SAFETY: the value has that size; of another type than the kernel's it would be another number.
+        let status = unsafe { clSetKernelArg(self.0, index, size, value) };
+        check(status, "clSetKernelArg")
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // SAFETY: live, and used no more.
+        unsafe { clReleaseKernel(self.0) };
+    }
+}
+
+/// # Invariants
+/// It is live, and has this size in bytes.
+pub struct Buffer {
+    memory: cl_mem,
+    size: usize,
+}
+
+// SAFETY: OpenCL's objects are no thread's own.
+unsafe impl Send for Buffer {}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: live, and used no more.
+        unsafe { clReleaseMemObject(self.memory) };
+    }
+}
+
+/// Bytes of numbers, in this machine's order.
+pub fn bytes(numbers: &[f32]) -> &[u8] {
+    // SAFETY: any byte of a number is a byte.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
+/// An in-order queue.
+///
+/// # Invariants
+/// It is live.
+pub struct Queue(cl_command_queue);
+
+// SAFETY: OpenCL's objects are no thread's own.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    pub fn finish(&self) -> Result<()> {
+        // SAFETY: live, by the invariants.
+        check(unsafe { clFinish(self.0) }, "clFinish")
+    }
+
+    /// Work-items in one dimension, `local` in a work-group.
+    pub fn launch(&self, kernel: &Kernel, global: usize, local: usize) -> Result<()> {
+        // SAFETY: both are live, and sizes have one dimension. The kernels of this program stay within the buffers that
+        // they are given.
+        let status = unsafe {
+            clEnqueueNDRangeKernel(
+                self.0,
+                kernel.0,
+                1,
+                null(),
+                &global,
+                &local,
+                0,
+                null(),
+                null_mut(),
+            )
+        };
+        check(status, "clEnqueueNDRangeKernel")
+    }
+
+    pub fn write(&self, buffer: &Buffer, data: &[u8]) -> Result<()> {
+        // SAFETY: the data is there until it returns.
+        unsafe { self.enqueue_write(buffer, data, CL_TRUE) }
+    }
+
+    /// # Safety
+    /// The data stays as it is until the queue has finished.
+    pub unsafe fn write_later(&self, buffer: &Buffer, data: &[u8]) -> Result<()> {
+        // SAFETY: the caller promises it.
+        unsafe { self.enqueue_write(buffer, data, CL_FALSE) }
+    }
+
+    /// # Safety
+    /// As for [`write_later`](Self::write_later), if it does not block.
+    unsafe fn enqueue_write(&self, buffer: &Buffer, data: &[u8], blocking: cl_bool) -> Result<()> {
+        // SAFETY: the caller promises that the data, of this length, is there for as long as that takes.
+        let status = unsafe {
+            clEnqueueWriteBuffer(
+                self.0,
+                buffer.memory,
+                blocking,
+                0,
+                data.len(),
+                data.as_ptr().cast(),
+                0,
+                null(),
+                null_mut(),
+            )
+        };
+        check(status, "clEnqueueWriteBuffer")
+    }
+
+    pub fn read(&self, buffer: &Buffer, data: &mut [u8]) -> Result<()> {
+        // SAFETY: there is room until it returns.
+        unsafe { self.enqueue_read(buffer, data.as_mut_ptr(), data.len(), CL_TRUE) }
+    }
+
+    /// # Safety
+    /// `size` bytes at `data` are valid for writing until the queue has finished.
+    pub unsafe fn read_later(&self, buffer: &Buffer, data: *mut u8, size: usize) -> Result<()> {
+        // SAFETY: the caller promises it.
+        unsafe { self.enqueue_read(buffer, data, size, CL_FALSE) }
+    }
+
+    /// # Safety
+    /// `size` bytes at `data` are valid for writing until it returns, or, if it does not block, until the queue has
+    /// finished.
+    unsafe fn enqueue_read(
+        &self,
+        buffer: &Buffer,
+        data: *mut u8,
+        size: usize,
+        blocking: cl_bool,
+    ) -> Result<()> {
+        // SAFETY: the caller promises it.
+        let status = unsafe {
+            clEnqueueReadBuffer(
+                self.0,
+                buffer.memory,
+                blocking,
+                0,
+                size,
+                data.cast(),
+                0,
+                null(),
+                null_mut(),
+            )
+        };
+        check(status, "clEnqueueReadBuffer")
+    }
+
+    /// Maps all of a buffer for `flags`, and gives its bytes to `with`.
+    pub fn map<T>(
+        &self,
+        buffer: &Buffer,
+        flags: cl_bitfield,
+        with: impl FnOnce(&mut [u8]) -> T,
+    ) -> Result<T> {
+        let mut status = CL_SUCCESS;
+        // SAFETY: both are live.
+        let mapped = unsafe {
+            clEnqueueMapBuffer(
+                self.0,
+                buffer.memory,
+                CL_TRUE,
+                flags,
+                0,
+                buffer.size,
+                0,
+                null(),
+                null_mut(),
+                &raw mut status,
+            )
+        };
+        check(status, "clEnqueueMapBuffer")?;
+        // SAFETY: so many bytes are mapped there, for this thread alone, until they are unmapped below.
+        let done = with(unsafe { std::slice::from_raw_parts_mut(mapped.cast(), buffer.size) });
+        // SAFETY: mapped above, and nobody has its bytes any more.
+        let status = unsafe {
+            clEnqueueUnmapMemObject(self.0, buffer.memory, mapped, 0, null(), null_mut())
+        };
+        check(status, "clEnqueueUnmapMemObject")?;
+        self.finish()?;
+        Ok(done)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: live, and used no more.
+        unsafe { clReleaseCommandQueue(self.0) };
+    }
+}
