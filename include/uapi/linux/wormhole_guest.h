@@ -155,13 +155,16 @@ struct wormhole_guest_await {
 #define WORMHOLE_GUEST_IOC_RETURN	_IOW(WORMHOLE_GUEST_IOC_MAGIC, 0x48, struct wormhole_guest_return)
 /*
  * Client: binds the channel's session to this process's address space, until
- * the file is closed or the address space ends. ENOENT: the server has not
- * opened it; EEXIST: the address space is bound to another session already;
- * EBUSY: the file is bound.
+ * the address space ends (exit, execve), the device goes, or the file's last
+ * descriptor and mapping are closed. ENOENT: the server has not opened it;
+ * EEXIST: the address space is bound to another session already; EBUSY: the
+ * file is bound.
  *
- * From then on, as long as the file is open, a call of this process ends at
- * WORMHOLE_GATE_PAD with WORMHOLE_PAD_ERROR and ENOENT also where VMFUNC is no
- * instruction, because the VMs are not paired any more.
+ * From then on a call of this process ends at WORMHOLE_GATE_PAD with
+ * WORMHOLE_PAD_ERROR and ENOENT also where VMFUNC is no instruction, because
+ * the VMs are not paired any more. That outlasts the device, and ends with the
+ * address space, with the file's last descriptor and mapping, or when another
+ * process asks this file to BIND.
  */
 #define WORMHOLE_GUEST_IOC_BIND		_IO(WORMHOLE_GUEST_IOC_MAGIC, 0x49)
 #define WORMHOLE_GUEST_IOC_AWAIT	_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x4a, struct wormhole_guest_await)

@@ -117,7 +117,8 @@ struct wormhole_carrier {
  * ENTER:	xor eax, eax; mov ecx, 1; vmfunc. Arguments in RDI, RSI, RDX,
  *		R10, R8, R9. No other register survives.
  * HOME:	where a call returns to, its result in RDI. RSP, FS base and GS base
- *		are as at ENTER, all other registers the server's leavings.
+ *		are as at ENTER. All else, flags and PKRU too, is what the server
+ *		or the gate has left there.
  * PAD:		where the host puts a client whose call it stopped. RSP, FS base and
  *		GS base are as at ENTER or at RESUME, all other registers zero but
  *		RAX and RDI (see below).
