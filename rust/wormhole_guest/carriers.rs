@@ -40,7 +40,8 @@ type Carrier = (u32, Arc<PinnedPage>);
 
 /// What becomes of the contexts at a session's end.
 pub(crate) enum Contexts {
-    Unpin,
+    /// They tell whose call had hopped by then, until [`Carriers::forget`] or the last use.
+    Keep,
     /// The host may still write to them: nobody else may get these pages.
     StayPinned,
 }
@@ -106,15 +107,20 @@ impl Carriers {
 
     /// The session has ended: wakes all who sleep.
     pub(crate) fn close(&self, contexts: Contexts) {
-        let list = {
+        {
             let mut list = self.list.lock();
             self.closed.store(true, Release);
-            take(&mut *list)
-        };
-        self.sleepers.wake_all();
-        if let Contexts::StayPinned = contexts {
-            forget(list);
+            if let Contexts::StayPinned = contexts {
+                forget(take(&mut *list));
+            }
         }
+        self.sleepers.wake_all();
+    }
+
+    /// The process has ended: nobody will ask for its contexts.
+    pub(crate) fn forget(&self) {
+        // Dropped after the guard.
+        let _list = take(&mut *self.list.lock());
     }
 
     /// Sleeps until [`Self::close`] has been called. EINTR.
@@ -125,11 +131,11 @@ impl Carriers {
 
     fn context(&self, index: u32) -> Result<Arc<PinnedPage>> {
         let list = self.list.lock();
-        if self.closed() {
-            return Err(EPIPE);
+        match list.iter().find(|(its, _)| *its == index) {
+            Some((_, context)) => Ok(context.clone()),
+            None if self.closed() => Err(EPIPE),
+            None => Err(ENOENT),
         }
-        let found = list.iter().find(|(its, _)| *its == index);
-        Ok(found.ok_or(ENOENT)?.1.clone())
     }
 
     /// Sleeps until the call of carrier `index` has hopped, which leaves the connection standing as
@@ -149,7 +155,8 @@ impl Carriers {
                 return Some(Ok(Standing::OPEN));
             }
             if closed {
-                return Some(Err(EPIPE));
+                // The device's end is a session's too.
+                return Some(look().and(Err(EPIPE)));
             }
             match look() {
                 Ok(standing) if !standing.ended() => None,

@@ -428,7 +428,7 @@ impl Session {
             self.carriers.close(Contexts::StayPinned);
             return;
         }
-        self.carriers.close(Contexts::Unpin);
+        self.carriers.close(Contexts::Keep);
         let blocks = core::mem::replace(&mut self.state.lock().blocks, RBTree::new());
         for slot in blocks.values().flatten() {
             user_memory::unpin(*slot);
@@ -458,6 +458,7 @@ impl Watcher for Session {
 
     fn released(&self) {
         self.close();
+        self.carriers.forget();
     }
 }
 

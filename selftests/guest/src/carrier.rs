@@ -80,7 +80,7 @@ pub fn with_interrupts(device: &Device) {
     timeouts(device);
     another_process(device);
     hops(device, &context);
-    ends(device);
+    ends(device, &context);
 }
 
 fn arguments(device: &Device) {
@@ -134,7 +134,7 @@ fn hops(device: &Device, context: &Context) {
     context.state().store(WORMHOLE_CARRIER_PARKED, SeqCst);
 }
 
-fn ends(device: &Device) {
+fn ends(device: &Device, context: &Context) {
     thread::scope(|scope| {
         let waiting = scope.spawn(|| device.await_hop(INDEX, FOREVER));
         thread::sleep(Duration::from_millis(50));
@@ -144,6 +144,11 @@ fn ends(device: &Device) {
     assert_eq!(device.end().unwrap_err(), EPIPE);
     assert_eq!(device.await_hop(INDEX, FOREVER).unwrap_err(), EPIPE);
     assert_eq!(device.await_hop(INDEX + 1, 0).unwrap_err(), EPIPE);
+    // A call that END had hop home, and whose thread was elsewhere then.
+    context.state().store(WORMHOLE_CARRIER_HOPPED, SeqCst);
+    assert_eq!(device.await_hop(INDEX, FOREVER), Ok(0));
+    context.state().store(WORMHOLE_CARRIER_PARKED, SeqCst);
+    assert_eq!(device.await_hop(INDEX, FOREVER).unwrap_err(), EPIPE);
     assert_eq!(device.finish(INDEX, 0).unwrap_err(), ENOENT);
     let context = Context::new();
     let given = device.carrier(INDEX, context.0 as u64);
