@@ -14,7 +14,7 @@ rmmod wormhole
 
 caught() {
 	local number=0 flaw test
-	echo 1..2
+	echo 1..3
 	while read -r flaw test; do
 		number=$((number + 1))
 		insmod "$lib/wormhole-broken-$flaw.ko" || return 1
@@ -26,6 +26,7 @@ caught() {
 	done <<-END
 		open vmfunc_to_the_server
 		cpl enter_from_kernel_mode
+		cpl attacks_from_another_vcpu
 	END
 }
 note "gates that are broken on purpose"
