@@ -215,7 +215,7 @@ fn protected_mode(paging: Paging) {
     // Without paging the address is a physical one.
     let high = Memory::new(2 * PAGE);
     let mut pair = Pair::ready(code::guest_counter());
-    pair.client.add_memory(CUT_GATE - PAGE, &high);
+    pair.client.add_memory(1, CUT_GATE - PAGE, &high);
     high.fill(0, PAGE, code::INT3);
     assert_eq!(pair.result(CALL), 1);
     write_descriptors(&pair.client.memory);

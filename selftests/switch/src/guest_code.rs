@@ -94,6 +94,48 @@ global_asm!(
     "   mov cr3, rdi",
     "   out {port_hypercall}, al",
     "   ud2",
+    // R11 is CR3, R12 the address to go on at; all other registers are those there
+    "guest_cr3_jump:",
+    "   mov cr3, r11",
+    "   jmp r12",
+    "guest_cr3_iretq:",
+    "   mov cr3, r11",
+    "   iretq",
+    // VMX: each leaves with AL 0 if the instruction has succeeded
+    "guest_vmxon:",
+    "   vmxon [rdi]",
+    "   setbe al",
+    "   out {port_hypercall}, al",
+    "   ud2",
+    "guest_vmclear:",
+    "   vmclear [rdi]",
+    "   setbe al",
+    "   out {port_hypercall}, al",
+    "   ud2",
+    "guest_vmptrld:",
+    "   vmptrld [rdi]",
+    "   setbe al",
+    "   out {port_hypercall}, al",
+    "   ud2",
+    // (field, value)
+    "guest_vmwrite:",
+    "   vmwrite rdi, rsi",
+    "   setbe al",
+    "   out {port_hypercall}, al",
+    "   ud2",
+    // (field): its value in RSI
+    "guest_vmread:",
+    "   vmread rsi, rdi",
+    "   setbe al",
+    "   out {port_hypercall}, al",
+    "   ud2",
+    // all registers are the nested guest's, which is left to the next line
+    "guest_vmlaunch:",
+    "   vmlaunch",
+    "   ud2",
+    "guest_nested_exit:",
+    "   out {port_hypercall}, al",
+    "   ud2",
     // (count): interrupts the first vCPU so often, each time when the one before has been counted
     "guest_send_interrupts:",
     "   mov ebx, 1",
@@ -536,7 +578,8 @@ macro_rules! code {
 
 code!(kernel: guest_kernel .. guest_kernel_end at KERNEL_BASE + KERNEL_CODE;
     guest_kernel_hypercall guest_iretq guest_syscall guest_count_device guest_count_timer guest_kernel_lidt
-    guest_kernel_cr3 guest_send_interrupts);
+    guest_kernel_cr3 guest_cr3_jump guest_cr3_iretq guest_vmxon guest_vmclear guest_vmptrld guest_vmwrite guest_vmread guest_vmlaunch guest_nested_exit
+    guest_send_interrupts);
 code!(user: guest_user .. guest_user_end at USER_CODE;
     guest_calls guest_calls_home guest_home guest_pad guest_pad_of_hops guest_spin guest_user_hypercall guest_vmfunc guest_user_read
     guest_user_write);

@@ -14,6 +14,7 @@ mod concurrent;
 mod contention;
 mod counts;
 mod cpu_modes;
+mod cr3;
 mod deadline;
 #[path = "../../ioctl/src/device.rs"]
 #[allow(dead_code, reason = "the other test program uses more of it")]
@@ -28,6 +29,7 @@ mod kills;
 mod layout;
 mod memory;
 mod modes;
+mod nested;
 #[path = "../../ioctl/src/observe.rs"]
 #[allow(dead_code, reason = "the other test program uses more of it")]
 mod observe;
@@ -93,8 +95,10 @@ fn main() -> ExitCode {
         posted::tests(),
         modes::tests(),
         cpu_modes::tests(),
+        cr3::tests(),
         gate::tests(),
         attacks::tests(),
+        nested::tests(),
         teardown::tests(),
         kills::tests(),
         shadow_paging::tests(),

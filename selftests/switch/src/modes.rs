@@ -276,25 +276,26 @@ fn amx() {
     crate::skip("AMX is there, but this test does not know how to get it for a VM");
 }
 
-/// The views are at guest-physical addresses that the client's own view does not have.
-fn view_addresses_in_the_default_view() {
+/// Guest-physical addresses that the views use, and some between these that they do not.
+pub fn pages_of_the_views() -> impl Iterator<Item = u64> {
     const GIB: u64 = 1 << 30;
     const BASE: u64 = 256 * GIB;
-    const WINDOW: u64 = 0x1000_0000_0000;
-    let mut pair = Pair::ready(code::guest_counter());
-    assert_eq!(pair.result(CALL), 1);
     let gate = [0x1234_5000, 0x190b_3000, 0x183c_2000, 0x1234_b000];
     let tables = (0..8).map(|page| GIB + page * PAGE);
     let registered = (0..10).map(|page| 2 * GIB + page * PAGE);
     let hole = [128 * GIB, 129 * GIB];
-    let offsets = gate
-        .into_iter()
-        .chain([0, PAGE])
-        .chain(tables)
-        .chain(registered)
-        .chain(hole);
-    for (page, offset) in offsets.enumerate() {
-        let (gpa, address) = (BASE + offset, WINDOW + page as u64 * PAGE);
+    let offsets = gate.into_iter().chain([0, PAGE]).chain(tables);
+    let offsets = offsets.chain(registered).chain(hole);
+    offsets.map(|offset| BASE + offset)
+}
+
+/// The views are at guest-physical addresses that the client's own view does not have.
+fn view_addresses_in_the_default_view() {
+    const WINDOW: u64 = 0x1000_0000_0000;
+    let mut pair = Pair::ready(code::guest_counter());
+    assert_eq!(pair.result(CALL), 1);
+    for (page, gpa) in (0..).zip(pages_of_the_views()) {
+        let address = WINDOW + page * PAGE;
         let client = &mut pair.client;
         client.tables.map(&client.memory, address, gpa);
         for (rip, expected) in [

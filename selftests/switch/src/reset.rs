@@ -31,7 +31,7 @@ fn firmware(guest: &Guest) -> Memory {
     let memory = Memory::new(PAGE);
     // at FFFF:0000, where the first instruction is: OUT PORT_HYPERCALL, AL; HLT
     memory.write(0xff0, &[0xe6, PORT_HYPERCALL, 0xf4]);
-    guest.add_memory(FIRMWARE, &memory);
+    guest.add_memory(1, FIRMWARE, &memory);
     memory
 }
 

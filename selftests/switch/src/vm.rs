@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kvm_bindings::{
     kvm_debugregs, kvm_dtable, kvm_mp_state, kvm_msi, kvm_msr_entry, kvm_regs, kvm_segment,
-    kvm_sregs, kvm_userspace_memory_region, kvm_xcrs, kvm_xsave, CpuId, Msrs,
+    kvm_sregs, kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcrs, kvm_xsave, CpuId, Msrs,
     KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_RUNNABLE,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -156,10 +156,10 @@ impl Guest {
         }
     }
 
-    /// Gives the VM more memory, which must be there for as long as the VM is.
-    pub fn add_memory(&self, gpa: u64, memory: &Memory) {
+    /// Gives the VM more memory, in another slot than 0, which must be there for as long as the VM is.
+    pub fn add_memory(&self, slot: u32, gpa: u64, memory: &Memory) {
         let region = kvm_userspace_memory_region {
-            slot: 1,
+            slot,
             flags: 0,
             guest_phys_addr: gpa,
             memory_size: memory.size(),
@@ -271,6 +271,12 @@ impl Vcpu {
             .expect("KVM_SET_REGS");
     }
 
+    /// Has what was prepared by `enter_user` begin at another address of the kernel's.
+    pub fn begin_at(&mut self, rip: u64) {
+        let regs = self.regs();
+        self.set_regs(&kvm_regs { rip, ..regs });
+    }
+
     /// Runs until the guest leaves to the test.
     #[track_caller]
     pub fn run(&mut self) -> Stop {
@@ -300,6 +306,16 @@ impl Vcpu {
         };
         drop(deadline);
         Some(port)
+    }
+
+    /// Runs until KVM lets it go for whatever reason, or this time is up. No event is left to be delivered.
+    pub fn run_to_any_end(&mut self, time: Duration) -> String {
+        let deadline = Deadline::new(time);
+        let end = format!("{:x?}", self.fd.run());
+        drop(deadline);
+        let none = kvm_vcpu_events::default();
+        self.fd.set_vcpu_events(&none).expect("KVM_SET_VCPU_EVENTS");
+        end
     }
 
     /// Runs until it accesses what is not memory, which reads as 0x5a bytes, or leaves to the test.
@@ -348,6 +364,16 @@ impl Vcpu {
 
     pub fn set_msr(&mut self, index: u32, data: u64) {
         set_msrs(&self.fd, &[(index, data)]);
+    }
+
+    pub fn msr(&self, index: u32) -> u64 {
+        let mut msrs = Msrs::from_entries(&[kvm_msr_entry {
+            index,
+            ..Default::default()
+        }])
+        .expect("not too many");
+        assert_eq!(self.fd.get_msrs(&mut msrs), Ok(1), "KVM_GET_MSRS");
+        msrs.as_slice()[0].data
     }
 
     /// Of what enter_user has prepared.
