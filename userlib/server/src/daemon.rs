@@ -122,6 +122,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 fn listen(options: &Options) -> anyhow::Result<Vec<(Config, Listener)>> {
     let mut configs: Vec<_> = options.tcp.iter().map(Config::tcp).collect();
+    configs.extend(options.vsock.iter().copied().map(Config::vsock));
     configs.extend(options.ring.iter().map(Config::ring));
     configs.extend(options.memfd.iter().map(Config::memfd));
     if configs.is_empty() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use wormhole_opencl_server::Library;
+use wormhole_transport::VsockAddress;
 
 /// Serve this machine's accelerators to Wormhole clients.
 ///
@@ -18,12 +19,16 @@ pub struct Options {
     #[arg(long, required = true)]
     pub opencl: bool,
     /// Take clients from the other VM, through this device [default:
-    /// /dev/wormhole_guest0, unless --tcp is given].
+    /// /dev/wormhole_guest0, unless --tcp or --vsock is given].
     #[arg(long, value_name = "DEVICE")]
     pub ring: Vec<PathBuf>,
     /// Take clients at this address. There is no authentication.
     #[arg(long, value_name = "ADDR:PORT")]
     pub tcp: Vec<String>,
+    /// Take clients at this vsock port, of any context ID of this machine if none is given. There is
+    /// no authentication.
+    #[arg(long, value_name = "[CID:]PORT")]
+    pub vsock: Vec<VsockAddress>,
     /// Take clients of this machine at this Unix socket, by the code of the ring.
     #[arg(long, value_name = "SOCKET", hide = true)]
     pub memfd: Vec<PathBuf>,

@@ -4,7 +4,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Limits};
+use crate::{Error, Limits, VsockAddress};
 
 /// Device of the first window of this VM.
 pub const DEFAULT_DEVICE: &str = "/dev/wormhole_guest0";
@@ -21,6 +21,8 @@ pub enum Endpoint {
     Ring(PathBuf),
     /// A process anywhere: `host:port`.
     Tcp(String),
+    /// A process of the host, or of one of its VMs.
+    Vsock(VsockAddress),
     /// A process of this machine, by the code of `ring` over a memfd: the Unix
     /// socket at which the server listens. For tests.
     Memfd(PathBuf),
@@ -54,6 +56,11 @@ impl Config {
         Config::new(Endpoint::Tcp(address.into()))
     }
 
+    /// `vsock` at `address`.
+    pub fn vsock(address: VsockAddress) -> Self {
+        Config::new(Endpoint::Vsock(address))
+    }
+
     /// `memfd` at the Unix socket `path`.
     pub fn memfd(path: impl Into<PathBuf>) -> Self {
         Config::new(Endpoint::Memfd(path.into()))
@@ -63,9 +70,10 @@ impl Config {
     ///
     /// | variable | |
     /// |---|---|
-    /// | `WORMHOLE_TRANSPORT` | `auto` (`vmfunc` or else `ring`), `vmfunc`, `ring`, `tcp` or `memfd`; without it `auto` if the device is there, else `tcp` if its address is given |
+    /// | `WORMHOLE_TRANSPORT` | `auto` (`vmfunc` or else `ring`), `vmfunc`, `ring`, `tcp`, `vsock` or `memfd`; without it `auto` if the device is there, else `tcp` if its address is given |
     /// | `WORMHOLE_DEVICE` | device for `vmfunc` and `ring`; [`DEFAULT_DEVICE`] if not set |
     /// | `WORMHOLE_TCP` | `host:port` for `tcp` |
+    /// | `WORMHOLE_VSOCK` | `cid:port` for `vsock`; the CID can also be `host` or `local` |
     /// | `WORMHOLE_MEMFD` | Unix socket for `memfd` |
     /// | `WORMHOLE_SPINS` | [`Limits::spins`] |
     ///
@@ -73,7 +81,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Config`] if it names no transport, an unknown one, or one
-    /// without its address, or a number that is none.
+    /// without its address, or an address or a number that is none.
     pub fn from_env() -> Result<Self, Error> {
         Self::from_variables(
             |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
@@ -94,10 +102,11 @@ impl Config {
             Some("vmfunc") => Config::new(Endpoint::Vmfunc(device().into())),
             Some("ring") => Config::ring(device()),
             Some("tcp") => Config::tcp(needed("WORMHOLE_TCP")?),
+            Some("vsock") => Config::vsock(vsock_peer(&needed("WORMHOLE_VSOCK")?)?),
             Some("memfd") => Config::memfd(needed("WORMHOLE_MEMFD")?),
             Some(other) => {
                 return Err(Error::Config(format!(
-                    "WORMHOLE_TRANSPORT is \"{other}\", which is none of auto, vmfunc, ring, tcp, memfd"
+                    "WORMHOLE_TRANSPORT is \"{other}\", which is none of auto, vmfunc, ring, tcp, vsock, memfd"
                 )))
             }
             None if exists(Path::new(&device())) => {
@@ -122,6 +131,16 @@ impl Config {
     }
 }
 
+/// Where `WORMHOLE_VSOCK` says that the server is: that of one machine.
+fn vsock_peer(text: &str) -> Result<VsockAddress, Error> {
+    match text.parse() {
+        Ok(address @ VsockAddress { cid, .. }) if cid != VsockAddress::ANY_CID => Ok(address),
+        _ => Err(Error::Config(format!(
+            "WORMHOLE_VSOCK is \"{text}\", which is no CID:PORT"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +155,10 @@ mod tests {
         )
         .map(|config| config.endpoint)
         .map_err(|error| error.to_string())
+    }
+
+    fn with_vsock(address: &str) -> [(&str, &str); 2] {
+        [("WORMHOLE_TRANSPORT", "vsock"), ("WORMHOLE_VSOCK", address)]
     }
 
     #[test]
@@ -166,6 +189,11 @@ mod tests {
         let address = ("WORMHOLE_TCP", "h:1");
         assert_eq!(config(&[("WORMHOLE_TRANSPORT", "tcp"), address], true), tcp);
         assert_eq!(config(&[address], false), tcp);
+        let address = ("WORMHOLE_VSOCK", "host:7117");
+        assert_eq!(
+            config(&[("WORMHOLE_TRANSPORT", "vsock"), address], true),
+            Ok(Endpoint::Vsock(VsockAddress { cid: 2, port: 7117 }))
+        );
         assert_eq!(
             config(
                 &[("WORMHOLE_TRANSPORT", "memfd"), ("WORMHOLE_MEMFD", "/s")],
@@ -176,11 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn vsock_is_taken_only_by_name() {
+        let address = ("WORMHOLE_VSOCK", "2:1");
+        assert!(config(&[address], false).is_err());
+        for transport in ["", "auto"] {
+            assert_eq!(
+                config(&[("WORMHOLE_TRANSPORT", transport), address], true),
+                Ok(Endpoint::Auto(DEFAULT_DEVICE.into()))
+            );
+        }
+    }
+
+    #[test]
     fn errors_name_the_variable() {
         for (variables, word) in [
             (&[("WORMHOLE_TRANSPORT", "pigeon")][..], "pigeon"),
             (&[("WORMHOLE_TRANSPORT", "tcp")][..], "WORMHOLE_TCP"),
             (&[("WORMHOLE_TRANSPORT", "memfd")][..], "WORMHOLE_MEMFD"),
+            (&[("WORMHOLE_TRANSPORT", "vsock")][..], "WORMHOLE_VSOCK"),
+            (&with_vsock("7117")[..], "WORMHOLE_VSOCK is \"7117\""),
+            (&with_vsock("4294967295:1")[..], "WORMHOLE_VSOCK"),
+            (&with_vsock("host")[..], "WORMHOLE_VSOCK is \"host\""),
             (
                 &[("WORMHOLE_TCP", "h:1"), ("WORMHOLE_SPINS", "-1")][..],
                 "WORMHOLE_SPINS",

@@ -6,10 +6,10 @@
 //! exactly one reply; requests arrive in the order in which they were given.
 //! A client has at most one call under way.
 //!
-//! `ring` runs over a channel of the window that two VMs share, `tcp` over a
-//! TCP connection; [`Config`] says which, and where the peer is. `vmfunc`, in a
-//! crate of its own, uses the channel of a `ring` and its [`Spare`] memory. `memfd` and
-//! [`pair()`] serve tests on one machine.
+//! `ring` runs over a channel of the window that two VMs share, `tcp` and `vsock`
+//! over a connection of that kind; [`Config`] says which, and where the peer is.
+//! `vmfunc`, in a crate of its own, uses the channel of a `ring` and its [`Spare`]
+//! memory. `memfd` and [`pair()`] serve tests on one machine.
 //!
 //! The peer is not trusted: whatever it sends, or writes into shared memory,
 //! ends in an [`Error`] at worst, and takes no more memory than the bytes it
@@ -24,11 +24,14 @@ mod random;
 mod ring;
 mod stream;
 mod tcp;
+mod vsock;
 
 use std::fmt;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
+
+use stream::{StreamConnection, StreamListener};
 
 pub use config::{Config, Endpoint, DEFAULT_DEVICE};
 pub use error::Error;
@@ -36,6 +39,7 @@ pub use limits::Limits;
 pub use pair::{pair, Ends};
 pub use random::random;
 pub use ring::Spare;
+pub use vsock::VsockAddress;
 
 /// Whether a request awaits a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +117,7 @@ pub fn connect_spare(config: &Config) -> Result<(Box<dyn Client>, Option<Spare>)
             ring::device::connect(path, limits)?
         }
         Endpoint::Tcp(address) => return Ok((Box::new(tcp::connect(address, limits)?), None)),
+        Endpoint::Vsock(address) => return Ok((Box::new(vsock::connect(*address, limits)?), None)),
         Endpoint::Memfd(path) => ring::memfd::connect(path, limits)?,
     };
     Ok((Box::new(client), Some(spare)))
@@ -124,7 +129,8 @@ pub fn listen(config: &Config) -> Result<Listener, Error> {
         Endpoint::Auto(path) | Endpoint::Vmfunc(path) | Endpoint::Ring(path) => {
             ListenerInner::Ring(ring::device::Listener::open(path)?)
         }
-        Endpoint::Tcp(address) => ListenerInner::Tcp(tcp::Listener::bind(address)?),
+        Endpoint::Tcp(address) => ListenerInner::Stream(tcp::listen(address)?),
+        Endpoint::Vsock(address) => ListenerInner::Stream(vsock::listen(*address)?),
         Endpoint::Memfd(path) => ListenerInner::Memfd(ring::memfd::Listener::bind(path)?),
     };
     Ok(Listener {
@@ -135,7 +141,7 @@ pub fn listen(config: &Config) -> Result<Listener, Error> {
 
 enum ListenerInner {
     Ring(ring::device::Listener),
-    Tcp(tcp::Listener),
+    Stream(StreamListener),
     Memfd(ring::memfd::Listener),
 }
 
@@ -155,7 +161,7 @@ impl Listener {
     pub fn accept(&mut self) -> Result<Connection, Error> {
         let inner = match &mut self.inner {
             ListenerInner::Ring(listener) => ConnectionInner::Ring(listener.accept()?),
-            ListenerInner::Tcp(listener) => ConnectionInner::Tcp(listener.accept()?),
+            ListenerInner::Stream(listener) => ConnectionInner::Stream(listener.accept()?),
             ListenerInner::Memfd(listener) => ConnectionInner::Memfd(listener.accept()?),
         };
         Ok(Connection {
@@ -169,18 +175,18 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.inner {
             ListenerInner::Ring(listener) => listener.as_fd(),
-            ListenerInner::Tcp(listener) => listener.as_fd(),
+            ListenerInner::Stream(listener) => listener.as_fd(),
             ListenerInner::Memfd(listener) => listener.as_fd(),
         }
     }
 }
 
 impl fmt::Display for Listener {
-    /// Where clients reach it: a path, or e.g. `127.0.0.1:4711`.
+    /// Where clients reach it: a path, or e.g. `127.0.0.1:4711` or `vsock 1:4711`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.inner {
             ListenerInner::Ring(listener) => listener.fmt(f),
-            ListenerInner::Tcp(listener) => listener.fmt(f),
+            ListenerInner::Stream(listener) => listener.fmt(f),
             ListenerInner::Memfd(listener) => listener.fmt(f),
         }
     }
@@ -188,7 +194,7 @@ impl fmt::Display for Listener {
 
 enum ConnectionInner {
     Ring(ring::device::Connection),
-    Tcp(tcp::Connection),
+    Stream(StreamConnection),
     Memfd(ring::memfd::Connection),
 }
 
@@ -209,7 +215,10 @@ impl Connection {
             Endpoint::Auto(_) | Endpoint::Vmfunc(_) | Endpoint::Ring(_) => {
                 ConnectionInner::Ring(ring::device::Connection::from_fd(fd)?)
             }
-            Endpoint::Tcp(_) => ConnectionInner::Tcp(tcp::Connection::from_fd(fd)),
+            Endpoint::Tcp(_) => ConnectionInner::Stream(StreamConnection::new(&tcp::FAMILY, fd)),
+            Endpoint::Vsock(_) => {
+                ConnectionInner::Stream(StreamConnection::new(&vsock::FAMILY, fd))
+            }
             Endpoint::Memfd(_) => ConnectionInner::Memfd(ring::memfd::Connection::from_fd(fd)),
         };
         Ok(Connection {
@@ -222,7 +231,7 @@ impl Connection {
     pub fn into_fd(self) -> OwnedFd {
         match self.inner {
             ConnectionInner::Ring(connection) => connection.into_fd(),
-            ConnectionInner::Tcp(connection) => connection.into_fd(),
+            ConnectionInner::Stream(connection) => connection.into_fd(),
             ConnectionInner::Memfd(connection) => connection.into_fd(),
         }
     }
@@ -238,7 +247,7 @@ impl Connection {
         let limits = &self.limits;
         let (server, spare) = match self.inner {
             ConnectionInner::Ring(connection) => connection.serve(limits)?,
-            ConnectionInner::Tcp(connection) => {
+            ConnectionInner::Stream(connection) => {
                 return Ok((Box::new(connection.serve(limits)?), None))
             }
             ConnectionInner::Memfd(connection) => connection.serve(limits)?,
@@ -252,7 +261,7 @@ impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.inner {
             ConnectionInner::Ring(connection) => connection.fmt(f),
-            ConnectionInner::Tcp(connection) => connection.fmt(f),
+            ConnectionInner::Stream(connection) => connection.fmt(f),
             ConnectionInner::Memfd(connection) => connection.fmt(f),
         }
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What every transport must do, run over each of them.
 
+mod loopback;
+
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,8 +12,11 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use wormhole_transport::{
-    connect, listen, pair, Client, Config, Ends, Error, Kind, Limits, Server,
+    connect, listen, pair, Client, Config, Endpoint, Ends, Error, Kind, Limits, Server,
+    VsockAddress,
 };
+
+use loopback::{has_vsock, take_port, TCP, VSOCK};
 
 /// Ends that accept messages of `server.max_message` and `client.max_message`.
 fn over(config: Config, client: Limits, server: Limits) -> Ends {
@@ -24,17 +29,18 @@ fn over(config: Config, client: Limits, server: Limits) -> Ends {
         limits: client,
         ..config
     };
-    if let wormhole_transport::Endpoint::Tcp(address) = &mut config.endpoint {
-        // Port 0 was asked for; this is the one that was given.
-        *address = listener.to_string();
-    }
+    take_port(&mut config, &listener.to_string());
     let client = thread::spawn(move || connect(&config).unwrap());
     let server = listener.accept().unwrap().serve().unwrap();
     (client.join().unwrap(), server)
 }
 
 fn tcp(client: Limits, server: Limits) -> Ends {
-    over(Config::tcp("127.0.0.1:0"), client, server)
+    over(Config::tcp(TCP), client, server)
+}
+
+fn vsock(client: Limits, server: Limits) -> Ends {
+    over(Config::vsock(VSOCK), client, server)
 }
 
 /// A path that no other test uses.
@@ -412,7 +418,9 @@ macro_rules! conformance {
             $(
                 #[test]
                 fn $test() {
-                    super::$test(super::$ends);
+                    if stringify!($ends) != "vsock" || super::has_vsock() {
+                        super::$test(super::$ends);
+                    }
                 }
             )*
         }
@@ -438,7 +446,7 @@ macro_rules! conformance {
     };
 }
 
-conformance! { tcp memfd }
+conformance! { tcp vsock memfd }
 
 #[test]
 fn a_pair_needs_no_address() {
@@ -455,6 +463,9 @@ fn a_pair_needs_no_address() {
 fn transports_have_their_names() {
     assert_eq!(tcp(limits(), limits()).0.transport(), "tcp");
     assert_eq!(memfd(limits(), limits()).0.transport(), "memfd");
+    if has_vsock() {
+        assert_eq!(vsock(limits(), limits()).0.transport(), "vsock");
+    }
 }
 
 #[test]
@@ -462,9 +473,11 @@ fn nobody_to_connect_to_is_a_clear_error() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
+    let nobody = VsockAddress { port: 1, ..VSOCK };
     for (config, word) in [
         (Config::tcp(&address), address.as_str()),
         (Config::tcp("no port"), "no port"),
+        (Config::vsock(nobody), &nobody.to_string()),
         (Config::memfd("/nonexistent/socket"), "/nonexistent/socket"),
         (Config::ring("/nonexistent/device"), "/nonexistent/device"),
         (Config::ring("/dev/null"), "/dev/null"),
@@ -486,7 +499,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     assert!(matches!(listen(&config), Err(Error::Setup { .. })));
     drop(first);
     listen(&config).unwrap();
-    let wormhole_transport::Endpoint::Memfd(path) = config.endpoint else {
+    let Endpoint::Memfd(path) = config.endpoint else {
         unreachable!("as configured above")
     };
     std::fs::remove_file(path).unwrap();

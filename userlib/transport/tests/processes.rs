@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Peers in processes of their own, which are killed or handed on.
 
+mod loopback;
+
 use std::io::{BufRead, BufReader, IoSlice, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 
 use wormhole_transport::{connect, listen, Config, Connection, Endpoint, Error, Kind};
+
+use loopback::{has_vsock, take_port, TCP, VSOCK};
 
 const ACT: &str = "WORMHOLE_TEST_ACT";
 
@@ -20,6 +24,10 @@ fn child(act: &str, config: &Config) -> Command {
         Endpoint::Tcp(address) => command
             .env("WORMHOLE_TRANSPORT", "tcp")
             .env("WORMHOLE_TCP", address),
+        Endpoint::Vsock(address) => command.env("WORMHOLE_TRANSPORT", "vsock").env(
+            "WORMHOLE_VSOCK",
+            format!("{}:{}", address.cid, address.port),
+        ),
         Endpoint::Memfd(path) => command
             .env("WORMHOLE_TRANSPORT", "memfd")
             .env("WORMHOLE_MEMFD", path),
@@ -117,9 +125,7 @@ fn remove(config: &Config) {
 
 fn listener(config: &mut Config) -> wormhole_transport::Listener {
     let listener = listen(config).unwrap();
-    if let Endpoint::Tcp(address) = &mut config.endpoint {
-        *address = listener.to_string();
-    }
+    take_port(config, &listener.to_string());
     listener
 }
 
@@ -155,7 +161,14 @@ fn a_killed_client_is_noticed(mut config: Config) {
 
 #[test]
 fn tcp_notices_a_killed_client() {
-    a_killed_client_is_noticed(Config::tcp("127.0.0.1:0"));
+    a_killed_client_is_noticed(Config::tcp(TCP));
+}
+
+#[test]
+fn vsock_notices_a_killed_client() {
+    if has_vsock() {
+        a_killed_client_is_noticed(Config::vsock(VSOCK));
+    }
 }
 
 #[test]
@@ -170,10 +183,7 @@ fn a_killed_server_is_noticed(mut config: Config) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(server.stderr.take().unwrap());
-    let address = announced(&mut lines);
-    if let Endpoint::Tcp(at) = &mut config.endpoint {
-        *at = address;
-    }
+    take_port(&mut config, &announced(&mut lines));
     let mut client = connect(&config).unwrap();
     let caller = std::thread::spawn(move || {
         let mut reply = Vec::new();
@@ -188,7 +198,14 @@ fn a_killed_server_is_noticed(mut config: Config) {
 
 #[test]
 fn tcp_notices_a_killed_server() {
-    a_killed_server_is_noticed(Config::tcp("127.0.0.1:0"));
+    a_killed_server_is_noticed(Config::tcp(TCP));
+}
+
+#[test]
+fn vsock_notices_a_killed_server() {
+    if has_vsock() {
+        a_killed_server_is_noticed(Config::vsock(VSOCK));
+    }
 }
 
 #[test]
@@ -211,7 +228,14 @@ fn a_client_outlives_its_server(mut config: Config) {
 
 #[test]
 fn tcp_client_outlives_its_server() {
-    a_client_outlives_its_server(Config::tcp("127.0.0.1:0"));
+    a_client_outlives_its_server(Config::tcp(TCP));
+}
+
+#[test]
+fn vsock_client_outlives_its_server() {
+    if has_vsock() {
+        a_client_outlives_its_server(Config::vsock(VSOCK));
+    }
 }
 
 #[test]
@@ -241,7 +265,14 @@ fn another_process_can_serve(mut config: Config) {
 
 #[test]
 fn tcp_can_be_served_by_another_process() {
-    another_process_can_serve(Config::tcp("127.0.0.1:0"));
+    another_process_can_serve(Config::tcp(TCP));
+}
+
+#[test]
+fn vsock_can_be_served_by_another_process() {
+    if has_vsock() {
+        another_process_can_serve(Config::vsock(VSOCK));
+    }
 }
 
 #[test]
