@@ -3,6 +3,12 @@
 
 lib=/usr/lib/wormhole
 run_dir=/run/wormhole
+device=/dev/wormhole_guest0
+
+# The VMs' private network, and the port of wormhole-server, for vsock too.
+server_address=192.0.2.1
+client_address=192.0.2.2
+port=7117
 
 note() {
 	printf '== %s\n' "$*" >&2
@@ -50,9 +56,11 @@ read_less_ahead() {
 	vm exec server -- sh -c 'echo 128 >/sys/block/vda/queue/read_ahead_kb'
 }
 
+# start_server [OPTION...]
 start_server() {
-	vm exec server --detach /out/server.log "${pocl[@]}" -- wormhole-server --opencl
-	wait_for 60 "wormhole-server to listen" vm exec server -- grep -q listening /out/server.log
+	vm exec server --detach /out/server.log "${pocl[@]}" -- wormhole-server --opencl "$@"
+	# The device is the last place where it begins to.
+	wait_for 60 "wormhole-server to listen" vm exec server -- grep -q "listening on $device" /out/server.log
 }
 
 # start_delegate_server ARGUMENT...: the service of the samples
@@ -69,18 +77,31 @@ paired() {
 	wormholectl --json stat gpu0 2>/dev/null | grep -Eq '"state": ?"paired"'
 }
 
+# vsock goes between a VM and its host, not from VM to VM: the client VM connects to the host, which passes it on.
+start_relay() {
+	socat -d -d -b 65536 VSOCK-LISTEN:$port,fork VSOCK-CONNECT:"$(vm cid server)":$port 2>>/out/relay.log &
+	wait_for 30 "the relay to listen" grep -qs listening /out/relay.log
+}
+
+# pair_up [--network]: with it, the VMs reach each other by IP, too, and wormhole-server by every transport
 pair_up() {
+	local server=() client=() listen=()
+	if [ "${1:-}" = --network ]; then
+		server=(--network $server_address/24)
+		client=(--network $client_address/24)
+		listen=(--ring $device --vsock $port --tcp $server_address:$port)
+	fi
 	note "loading wormhole.ko, serving gpu0"
 	load_module
 	start_serve
 	note "starting the server VM and the client VM"
-	start_vm server
-	start_vm client
+	start_vm server "${server[@]}"
+	start_vm client "${client[@]}"
 	wait_for 60 "wormholectl to pair the two VMs" paired
 	vm wait server client
 	note "loading wormhole_guest.ko in both, starting wormhole-server on PoCL"
 	load_guest server
 	load_guest client
 	read_less_ahead
-	start_server
+	start_server "${listen[@]}"
 }

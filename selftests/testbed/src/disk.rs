@@ -113,7 +113,8 @@ impl Folders {
         let target = tree.join("lib/modules").join(release);
         // /lib is a link to usr/lib in Debian; a folder here would hide it
         let target = tree.join("usr").join(target.strip_prefix(&tree)?);
-        for path in modules::load_order(&module_folder, modules::HOST)? {
+        let wanted = [modules::HOST, modules::HOST_NETWORK].concat();
+        for path in modules::load_order(&module_folder, &wanted)? {
             install(&module_folder.join(&path), &target.join(&path))?;
         }
         for index in [

@@ -8,6 +8,7 @@ pub mod console;
 pub mod disk;
 pub mod machine;
 pub mod modules;
+pub mod network;
 pub mod session;
 pub mod splat;
 pub mod vm;

@@ -10,8 +10,16 @@ use anyhow::{Context, Result};
 /// Modules that the Intel host loads before its root is mounted, and for KVM.
 pub const HOST: &[&str] = &["ata_piix", "sd_mod", "overlay", "kvm-intel", "vhost_vsock"];
 
+/// Modules that the Intel host has for modprobe: for the VMs' network.
+pub const HOST_NETWORK: &[&str] = &["bridge", "tun", "vhost_net"];
+
 /// Modules that a VM loads.
-pub const GUEST: &[&str] = &["virtio_blk", "overlay", "vmw_vsock_virtio_transport"];
+pub const GUEST: &[&str] = &[
+    "virtio_blk",
+    "overlay",
+    "vmw_vsock_virtio_transport",
+    "virtio_net",
+];
 
 /// Returns the paths, below `directory` (one release's folder of modules), of `wanted` and of everything these depend
 /// on, dependencies first. What `modules.dep` does not list is taken to be built into the kernel.

@@ -16,6 +16,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
 use crate::channel::{Frame, Request, Stream, MAX_PAYLOAD};
+use crate::network::{self, ADDRESS_OPTION};
 use crate::session::{OUT, SERIAL_SUFFIX};
 
 /// Kernel and initramfs of the VMs.
@@ -42,6 +43,8 @@ pub struct Options {
     pub ivshmem: Option<PathBuf>,
     /// MSI-X vectors of the ivshmem device
     pub vectors: u32,
+    /// Address on the VMs' network, with the prefix length
+    pub network: Option<String>,
     pub machine: String,
     /// Added to the kernel command line
     pub append: String,
@@ -126,10 +129,7 @@ impl Vm {
             &options.cpus.to_string(),
         ])
         .args(["-kernel", KERNEL, "-initrd", INITRD])
-        .args([
-            "-append",
-            format!("{KERNEL_COMMAND_LINE} {}", options.append).trim_end(),
-        ])
+        .args(["-append", &kernel_command_line(options)])
         .args(["-serial", &format!("file:{OUT}/{name}{SERIAL_SUFFIX}")])
         .args(disk(images.join(format!("{}.img", options.image)), "base"))
         .args(disk(
@@ -147,6 +147,10 @@ impl Vm {
                 &format!("ivshmem-doorbell,chardev=wh,vectors={}", options.vectors),
             ]);
         }
+        if options.network.is_some() {
+            network::make_bridge()?;
+            qemu.args(network::qemu_arguments(cid));
+        }
         qemu.args(&options.qemu);
         let output = qemu.output().context("cannot run qemu-system-x86_64")?;
         io::stderr().write_all(&output.stderr)?;
@@ -154,6 +158,9 @@ impl Vm {
             bail!("VM {name} did not start: QEMU ended with {}", output.status);
         }
         fs::write(directory.join("cid"), cid.to_string())?;
+        if options.network.is_some() {
+            network::join_bridge(cid)?;
+        }
         Vm::find(name)
     }
 
@@ -182,6 +189,11 @@ impl Vm {
     pub fn is_alive(&self) -> bool {
         // a process that has ended but was not waited for yet has no command line
         fs::read(format!("/proc/{}/cmdline", self.pid)).is_ok_and(|line| !line.is_empty())
+    }
+
+    /// Context ID by which vsock reaches it.
+    pub fn cid(&self) -> u32 {
+        self.cid
     }
 
     /// QEMU's process ID.
@@ -372,6 +384,14 @@ impl Vm {
         let tail = lines[lines.len().saturating_sub(15)..].join("\n");
         format!("the last lines of its console ({path}):\n{tail}")
     }
+}
+
+fn kernel_command_line(options: &Options) -> String {
+    let mut line = KERNEL_COMMAND_LINE.to_owned();
+    if let Some(address) = &options.network {
+        line = format!("{line} {ADDRESS_OPTION}{address}");
+    }
+    format!("{line} {}", options.append).trim_end().to_owned()
 }
 
 /// Returns a context ID that no VM of this boot had: a stale connection never reaches another VM.

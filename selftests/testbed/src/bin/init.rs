@@ -17,6 +17,7 @@ use nix::sys::reboot::{reboot, RebootMode};
 use nix::sys::signal::{kill, Signal};
 use nix::sys::wait::{wait, WaitStatus};
 use nix::unistd::{chdir, chroot, fork, getpid, sethostname, ForkResult, Pid};
+use wormhole_testbed::network::{self, ADDRESS_OPTION};
 use wormhole_testbed::{agent, disk, session};
 
 /// Longest wait for a disk to show up.
@@ -51,10 +52,11 @@ fn run() -> Result<()> {
     mount_fs("sysfs", "/sys", "")?;
     mount_fs("devtmpfs", "/dev", "")?;
     let command_line = fs::read_to_string("/proc/cmdline")?;
-    let role = match command_line
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("testbed.role="))
-    {
+    let option = |name| {
+        let mut words = command_line.split_whitespace();
+        words.find_map(|word| word.strip_prefix(name))
+    };
+    let role = match option("testbed.role=") {
         Some("host") => Role::Host,
         Some("guest") => Role::Guest,
         other => bail!("testbed.role on the kernel command line is {other:?}, not host or guest"),
@@ -72,6 +74,9 @@ fn run() -> Result<()> {
     );
     std::env::set_var("HOME", "/root");
     std::env::set_var("LC_ALL", "C.UTF-8");
+    if let Some(address) = option(ADDRESS_OPTION) {
+        network::configure(address)?;
+    }
 
     // SAFETY: this process has one thread.
     match unsafe { fork() }? {

@@ -67,6 +67,8 @@ enum Sub {
     },
     /// Print QEMU's process ID
     Pid { name: String },
+    /// Print the context ID by which vsock reaches a VM
+    Cid { name: String },
     /// Print how many VM exits a VM has caused (exits less those for the host's interrupts), or another KVM statistic
     Exits {
         name: String,
@@ -94,6 +96,9 @@ struct Start {
     /// MSI-X vectors of the ivshmem-doorbell device
     #[arg(long, default_value_t = 2)]
     vectors: u32,
+    /// Join the VMs' private network with this address, for example 192.0.2.1/24
+    #[arg(long, value_name = "ADDRESS/LENGTH")]
+    network: Option<String>,
     /// QEMU's machine type and its properties
     #[arg(
         long,
@@ -149,6 +154,7 @@ fn run(command: Sub) -> Result<u8> {
                 cpus: start.smp,
                 ivshmem: start.ivshmem,
                 vectors: start.vectors,
+                network: start.network,
                 machine: start.machine,
                 append: start.append,
                 qemu: start.qemu,
@@ -190,6 +196,7 @@ fn run(command: Sub) -> Result<u8> {
         Sub::Kill9 { name } => Vm::find(&name)?.kill()?,
         Sub::Gone { name, timeout } => Vm::find(&name)?.wait_gone(Duration::from_secs(timeout))?,
         Sub::Pid { name } => println!("{}", Vm::find(&name)?.pid()),
+        Sub::Cid { name } => println!("{}", Vm::find(&name)?.cid()),
         Sub::Exits { name, stat } => {
             let vm = Vm::find(&name)?;
             println!(
