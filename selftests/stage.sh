@@ -34,11 +34,10 @@ cp $release/wormholectl build/stage/host/usr/bin/
 cp "$modules/wormhole.ko" $release/wormhole-ioctl-test $release/wormhole-switch-{test,bench} $release/wormhole-delegate-torture \
 	$release/wormhole-opencl-compare selftests/e2e/host/*.sh build/stage/host/usr/lib/wormhole/
 cp $release/wormhole-server build/stage/server/usr/bin/
-cp $release/delegate-sample build/stage/server/usr/lib/wormhole/
-cp $release/libwormhole_opencl.so $release/delegate-sample build/samples/* build/stage/client/usr/lib/wormhole/
+cp $release/libwormhole_opencl.so build/stage/client/usr/lib/wormhole/
 for guest in server client; do
-	cp "$modules/wormhole_guest.ko" $release/guest-test $release/wormhole-delegate-{bench,torture} \
-		$release/wormhole-opencl-bench build/stage/$guest/usr/lib/wormhole/
+	cp "$modules/wormhole_guest.ko" $release/guest-test $release/wormhole-delegate-{bench,torture} $release/delegate-sample \
+		$release/wormhole-opencl-bench build/samples/* build/stage/$guest/usr/lib/wormhole/
 done
 for flaw in open cpl; do
 	cp "$modules-$flaw/wormhole.ko" build/stage/host/usr/lib/wormhole/wormhole-broken-$flaw.ko

@@ -1,10 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# "make run": the main job end to end; the RESULT lines stand at the end.
+# "make run": the main job end to end; a table of all ways and the RESULT lines stand at the end.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-selftests/testbed/run.sh --name run --cpus "${CPUS:-1}" -- /usr/lib/wormhole/programs.sh
+selftests/testbed/run.sh --name run --cpus "${CPUS:-1}" --timeout 1800 -- /usr/lib/wormhole/programs.sh
 status=$?
-echo
-cat build/run/run/out/results 2>/dev/null
+for report in table results; do
+	echo
+	cat build/run/run/out/$report 2>/dev/null
+done
 exit $status

@@ -58,6 +58,8 @@ pub struct Outcome {
     pub status: i32,
     /// VM exits that the VM caused while the command ran (the agent's part included)
     pub exits: Option<u64>,
+    /// Ticks of the host's time-stamp counter meanwhile
+    pub ticks: u64,
 }
 
 /// A VM that has been started, and may have ended since.
@@ -241,6 +243,7 @@ impl Vm {
         let mut stream =
             Stream::connect(self.cid).with_context(|| format!("cannot reach VM {}", self.name))?;
         let before = self.exits().ok();
+        let begin = time_stamp();
         Frame::Request(request)
             .write(&mut stream)
             .with_context(lost)?;
@@ -301,12 +304,17 @@ impl Vm {
                 Ok(Ok(Some(Frame::Stdout(bytes)))) => output.write_all(&bytes)?,
                 Ok(Ok(Some(Frame::Stderr(bytes)))) => io::stderr().write_all(&bytes)?,
                 Ok(Ok(Some(Frame::Exit(status)))) => {
+                    let ticks = time_stamp().saturating_sub(begin);
                     let after = self.exits().ok();
                     let exits = before
                         .zip(after)
                         .and_then(|(before, after)| after.checked_sub(before));
                     output.flush()?;
-                    return Ok(Outcome { status, exits });
+                    return Ok(Outcome {
+                        status,
+                        exits,
+                        ticks,
+                    });
                 }
                 Ok(Ok(Some(frame))) => bail!("VM {} answered {frame:?}", self.name),
             }
@@ -410,6 +418,12 @@ fn next_cid() -> Result<u32> {
     io::Seek::rewind(&mut *file)?;
     file.write_all((cid + 1).to_string().as_bytes())?;
     Ok(cid)
+}
+
+/// The CPU's time-stamp counter: instructions, on an emulated host with one CPU.
+fn time_stamp() -> u64 {
+    // SAFETY: every x86-64 CPU has RDTSC, and Linux lets every process use it.
+    unsafe { std::arch::x86_64::_rdtsc() }
 }
 
 /// Standard input, unless it is a terminal or not asked for.

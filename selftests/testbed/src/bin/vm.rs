@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -126,11 +126,14 @@ struct Exec {
     #[arg(short, long)]
     input: bool,
     /// Leave the command running in the background, with its output in this file in the VM
-    #[arg(long, value_name = "LOG", conflicts_with_all = ["input", "timeout", "exits"])]
+    #[arg(long, value_name = "LOG", conflicts_with_all = ["input", "timeout", "exits", "ticks"])]
     detach: Option<String>,
     /// Write the number of VM exits that the VM caused meanwhile into this file
     #[arg(long, value_name = "FILE")]
     exits: Option<PathBuf>,
+    /// Write how far the host's time-stamp counter went meanwhile into this file
+    #[arg(long, value_name = "FILE")]
+    ticks: Option<PathBuf>,
     #[arg(last = true, required = true)]
     argv: Vec<String>,
 }
@@ -240,7 +243,14 @@ fn run_exec(exec: Exec) -> Result<u8> {
         let exits = outcome
             .exits
             .context("KVM's statistics could not be read")?;
-        fs::write(&file, format!("{exits}\n")).with_context(|| file.display().to_string())?;
+        write_number(&file, exits)?;
+    }
+    if let Some(file) = exec.ticks {
+        write_number(&file, outcome.ticks)?;
     }
     Ok(u8::try_from(outcome.status).unwrap_or(125))
+}
+
+fn write_number(file: &Path, number: u64) -> Result<()> {
+    fs::write(file, format!("{number}\n")).with_context(|| file.display().to_string())
 }
