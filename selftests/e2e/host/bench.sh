@@ -66,16 +66,20 @@ opencl_counters() {
 ways=(
 	"vmfunc"
 	"ring"
+	"tcp WORMHOLE_TCP=$server_address:$port"
+	"vsock WORMHOLE_VSOCK=host:$port"
 )
 
 # opencl_by WAY VM [OPTION...]: the same program, in that VM
 opencl_by() {
-	local way=$1 vm=$2
+	local way=$1 vm=$2 part=()
 	shift 2
+	# To copy megabytes by these takes minutes here.
+	[[ $way != tcp && $way != vsock ]] || part=(--calls)
 	wait_for 60 "the VMs to be idle" idle
 	note "OpenCL, $way"
 	# It takes minutes: the console hears which rows are there.
-	with_counters opencl_counters "$vm" "$@" -- $lib/wormhole-opencl-bench --counters |
+	with_counters opencl_counters "$vm" "$@" -- $lib/wormhole-opencl-bench --counters "${part[@]}" |
 		tee >(sed -u 's/.*"name":"\([^"]*\)".*/\1/' >&2) >"/out/opencl-$way.found"
 	found+=("$way=/out/opencl-$way.found")
 }
@@ -84,7 +88,8 @@ opencl() {
 	local found=() way environment
 	read_less_ahead
 	opencl_by native server "${pocl[@]}"
-	start_server
+	start_server --ring $device --vsock $port --tcp $server_address:$port
+	start_relay
 	for way in "${ways[@]}"; do
 		read -ra environment <<<"WORMHOLE_TRANSPORT=$way"
 		opencl_by "${way%% *}" client "${environment[@]/#/--env=}"
@@ -96,8 +101,8 @@ modprobe kvm_intel
 note "two Linux VMs"
 load_module
 start_serve
-start_vm server
-start_vm client
+start_vm server --network $server_address/24
+start_vm client --network $client_address/24
 wait_for 60 "wormholectl to pair the two VMs" paired
 vm wait server client
 load_guest server

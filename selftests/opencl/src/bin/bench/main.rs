@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Times calls of OpenCL 1.2, by the time-stamp counter, and checks what they compute:
 //!
-//!     wormhole-opencl-bench [--counters]
+//!     wormhole-opencl-bench [--counters] [--calls]
 //!
 //! An ordinary OpenCL program, which takes the first device that the ICD loader finds. It prints what `rounds.rs` says.
-//! With --counters somebody must answer when it asks for counters of the machine, see `counters.rs`.
+//! With --calls it leaves out long transfers and threads. With --counters somebody must answer when it asks for counters of the machine, see `counters.rs`.
 
 mod calls;
 mod counters;
@@ -26,7 +26,7 @@ use rounds::Bench;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn run(meter: Meter) -> Result<()> {
+fn run(meter: Meter, calls_only: bool) -> Result<()> {
     let bench = Bench { meter };
     let device = Device::open(include_str!("kernels.cl"))?;
     let addition = Addition::new(&device)?;
@@ -35,6 +35,9 @@ fn run(meter: Meter) -> Result<()> {
     calls::launch(&bench, &addition)?;
     drop(addition);
     step::run(&bench, &device)?;
+    if calls_only {
+        return Ok(());
+    }
     transfers::run(&bench, &device)?;
     threads::run(&bench, &device)
 }
@@ -42,15 +45,17 @@ fn run(meter: Meter) -> Result<()> {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let meter = match arguments[..] {
-        [] => Ok(Meter::without()),
-        ["--counters"] => Meter::new(),
+    let (meter, calls_only) = match arguments[..] {
+        [] => (Ok(Meter::without()), false),
+        ["--counters"] => (Meter::new(), false),
+        ["--calls"] => (Ok(Meter::without()), true),
+        ["--counters", "--calls"] => (Meter::new(), true),
         _ => {
-            eprintln!("usage: wormhole-opencl-bench [--counters]");
+            eprintln!("usage: wormhole-opencl-bench [--counters] [--calls]");
             return ExitCode::from(2);
         }
     };
-    match meter.and_then(run) {
+    match meter.and_then(|meter| run(meter, calls_only)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wormhole-opencl-bench: {error}");
