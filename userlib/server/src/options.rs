@@ -40,7 +40,7 @@ pub struct Options {
     pub max_clients: usize,
     /// Exitless calls of a client that can be under way at once. There are two, and more
     /// when it needs them.
-    #[arg(long, value_name = "N", default_value_t = 16,
+    #[arg(long, value_name = "N", default_value_t = wormhole_vmfunc::MAX_CARRIERS,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(wormhole_vmfunc::MAX_CARRIERS)))]
     pub carriers: u32,
     /// Longest message of a client, in bytes.

@@ -12,8 +12,8 @@ use wormhole_transport::{Error, Spare};
 
 use crate::batch::HEADER;
 
-/// Number of lanes.
-pub(crate) const LANES: usize = crate::MAX_CARRIERS as usize;
+/// Number of lanes. More of them would have smaller areas, and long messages more pieces.
+pub(crate) const LANES: usize = 16;
 
 /// Where a lane's areas are. Both sides can change both at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

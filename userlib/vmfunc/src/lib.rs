@@ -40,7 +40,9 @@ pub use counts::{Counts, FunctionCounts};
 pub use serve::{serve, Handler, Reply, ServeError};
 
 /// Most exitless calls that a client can have under way at once.
-pub const MAX_CARRIERS: u32 = wormhole_uapi::WORMHOLE_MAX_CARRIERS;
+pub const MAX_CARRIERS: u32 = areas::LANES as u32;
+
+const _: () = assert!(MAX_CARRIERS <= wormhole_uapi::WORMHOLE_MAX_CARRIERS);
 
 /// Exitless calls that can be under way at once before the client asks for more.
 const FIRST_CARRIERS: u32 = 2;
