@@ -20,6 +20,8 @@ FNR == 1 { close_plan(); file = FILENAME }
 	if (match($0, /[0-9]+ ignored/)) skipped += substr($0, RSTART, RLENGTH) + 0
 	next
 }
+# Of a test of cargo's that the harness takes for passed.
+/^skipped: / { passed--; skipped++; next }
 # A plan may stand before its tests or behind them.
 /^1\.\.[0-9]+/ {
 	if (planned || !ran)

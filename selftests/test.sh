@@ -35,6 +35,7 @@ suite() {
 		grep -aE -B 3 '^not ok |FAILED|panicked at|^error' "$log" "$errors" | head -n 60
 		tail -n 30 "$errors"
 	fi
+	grep -a '^skipped: ' "$errors" >>"$log"
 	results+=("$log")
 	say "$name: $((SECONDS - start)) s"
 }
