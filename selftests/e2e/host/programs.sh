@@ -30,6 +30,7 @@ result() {
 
 # The first run also brings into memory what all need. The native ones come last: theirs has seen no less.
 run_program vadd auto $lib/vadd
+run_program threads auto $lib/threads
 for way in tcp vsock ring auto native; do
 	run_program clinfo $way clinfo
 	run_program sgemm $way $lib/sgemm
@@ -42,6 +43,7 @@ for program in sgemm vadd-20 vadd-520; do
 	cp /out/$program.ring.calls /out/$program.native.calls
 done
 verify vadd auto $best
+verify threads auto $best
 for way in native auto ring vsock tcp; do
 	transport=${way/auto/$best}
 	for program in clinfo sgemm vadd-20 vadd-520; do
@@ -51,7 +53,7 @@ for way in native auto ring vsock tcp; do
 	difference vadd-steady vadd-520 vadd-20 $way
 done
 
-for program in clinfo vadd sgemm; do
+for program in clinfo vadd sgemm threads; do
 	result $program auto
 done
 result vadd-steady ring

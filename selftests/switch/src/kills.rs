@@ -29,7 +29,7 @@ crate::tests! {
     both_killed_in_calls
 }
 
-/// Unless WORMHOLE_ROUNDS says otherwise: one takes a second in the emulator.
+/// One takes a second in the emulator.
 const ROUNDS: u64 = 10;
 const CALLS: u64 = u64::MAX >> 1;
 /// KVM's own answer to a hypercall of ours.
@@ -153,8 +153,8 @@ impl Log {
     }
 }
 
-/// Many rounds, and nothing is left of them.
-fn rounds(round: impl Fn(Duration)) {
+/// Many rounds, each with a random delay, and nothing is left of them. So many unless WORMHOLE_ROUNDS says otherwise.
+pub fn rounds(unless_told: u64, round: impl Fn(Duration)) {
     let mut log = Log::new();
     let before = settled(0);
     // Whatever a first time costs.
@@ -162,7 +162,7 @@ fn rounds(round: impl Fn(Duration)) {
     let mut random = 1_u64;
     let count = match std::env::var("WORMHOLE_ROUNDS") {
         Ok(count) => count.parse().expect("WORMHOLE_ROUNDS is a number"),
-        Err(_) => ROUNDS,
+        Err(_) => unless_told,
     };
     for _ in 0..count {
         random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -219,11 +219,11 @@ fn kill_client(function: u64, delay: Duration) {
 }
 
 fn client_killed_in_calls() {
-    rounds(|delay| kill_client(code::guest_counter(), delay));
+    rounds(ROUNDS, |delay| kill_client(code::guest_counter(), delay));
 }
 
 fn client_killed_in_a_call() {
-    rounds(|delay| kill_client(code::guest_loop_until(), delay));
+    rounds(ROUNDS, |delay| kill_client(code::guest_loop_until(), delay));
 }
 
 /// The client VM is ours, the server's process dies while the client is in a call.
@@ -265,7 +265,7 @@ fn kill_server(delay: Duration) {
 }
 
 fn server_killed_in_a_call() {
-    rounds(kill_server);
+    rounds(ROUNDS, kill_server);
 }
 
 /// One process has both, and the pairing.
@@ -290,5 +290,5 @@ fn kill_both(delay: Duration) {
 }
 
 fn both_killed_in_calls() {
-    rounds(kill_both);
+    rounds(ROUNDS, kill_both);
 }

@@ -188,12 +188,7 @@ impl Guest {
 
     /// A hypercall by the process.
     pub fn user_hypercall(&mut self, number: u32, arguments: [u64; 3]) -> Stop {
-        self.vcpu.enter_user(kvm_regs {
-            rip: code::guest_user_hypercall(),
-            rsp: FRAME,
-            ..hypercall_regs(number, arguments)
-        });
-        self.vcpu.run()
+        self.vcpu.user_hypercall(number, arguments)
     }
 }
 
@@ -237,6 +232,16 @@ pub fn signal_to(vm: &VmFd, vcpu: u32, data: u32) {
 }
 
 impl Vcpu {
+    /// A hypercall by the process.
+    pub fn user_hypercall(&mut self, number: u32, arguments: [u64; 3]) -> Stop {
+        self.enter_user(kvm_regs {
+            rip: code::guest_user_hypercall(),
+            rsp: FRAME,
+            ..hypercall_regs(number, arguments)
+        });
+        self.run()
+    }
+
     /// What comes next is at CPL 0. The guest is at CPL 0 whenever it has left to the test.
     pub fn enter_kernel(&mut self, regs: kvm_regs) {
         self.fd
