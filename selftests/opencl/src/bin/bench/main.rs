@@ -2,9 +2,12 @@
 //! Times calls of OpenCL 1.2, by the time-stamp counter, and checks what they compute:
 //!
 //!     wormhole-opencl-bench [--counters] [--calls]
+//!     wormhole-opencl-bench --replay STEPS
 //!
 //! An ordinary OpenCL program, which takes the first device that the ICD loader finds. It prints what `rounds.rs` says.
-//! With --calls it leaves out long transfers and threads. With --counters somebody must answer when it asks for counters of the machine, see `counters.rs`.
+//! With --calls it leaves out long transfers and threads. With --counters somebody must answer when it asks for
+//! counters of the machine, see `counters.rs`. With --replay it times nothing, but trains for so many steps, checks
+//! each one's loss and ends with the line "replay: steps=STEPS verified=yes".
 
 mod calls;
 mod counters;
@@ -26,9 +29,13 @@ use rounds::Bench;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn run(meter: Meter, calls_only: bool) -> Result<()> {
+fn open() -> Result<Device> {
+    Device::open(include_str!("kernels.cl"))
+}
+
+fn measure(meter: Meter, calls_only: bool) -> Result<()> {
     let bench = Bench { meter };
-    let device = Device::open(include_str!("kernels.cl"))?;
+    let device = open()?;
     let addition = Addition::new(&device)?;
     let finish = calls::finish(&bench, &addition)?;
     calls::set_argument(&bench, &addition, &finish)?;
@@ -42,20 +49,28 @@ fn run(meter: Meter, calls_only: bool) -> Result<()> {
     threads::run(&bench, &device)
 }
 
+fn replay(steps: &str) -> Result<()> {
+    let steps = steps
+        .parse()
+        .map_err(|_| format!("\"{steps}\" is no number of steps"))?;
+    step::replay(&open()?, steps)
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (meter, calls_only) = match arguments[..] {
-        [] => (Ok(Meter::without()), false),
-        ["--counters"] => (Meter::new(), false),
-        ["--calls"] => (Ok(Meter::without()), true),
-        ["--counters", "--calls"] => (Meter::new(), true),
+    let done = match arguments[..] {
+        [] => measure(Meter::without(), false),
+        ["--calls"] => measure(Meter::without(), true),
+        ["--counters"] => Meter::new().and_then(|meter| measure(meter, false)),
+        ["--counters", "--calls"] => Meter::new().and_then(|meter| measure(meter, true)),
+        ["--replay", steps] => replay(steps),
         _ => {
-            eprintln!("usage: wormhole-opencl-bench [--counters] [--calls]");
+            eprintln!("usage: wormhole-opencl-bench [--counters] [--calls] | --replay STEPS");
             return ExitCode::from(2);
         }
     };
-    match meter.and_then(|meter| run(meter, calls_only)) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wormhole-opencl-bench: {error}");

@@ -2,8 +2,6 @@
 //! A step of training as a framework makes it: 90 calls, of which the last alone must be waited for. They are 67
 //! clSetKernelArg, 19 launches, 2 writes (100,352 and 128 bytes), a read (4 bytes) and clFinish.
 
-use std::iter::zip;
-
 use crate::calls::timed;
 use crate::mlp::{Batch, Mlp, Weights, BATCH, DECAY, HIDDEN, INPUTS, OUTPUTS, RATE};
 use crate::opencl::{bytes, Argument, Buffer, Device, Kernel, Queue};
@@ -192,25 +190,44 @@ fn examples(batch: &Batch) -> (Vec<u8>, Vec<u8>) {
     (bytes(&batch.x).to_vec(), labels.collect())
 }
 
-pub fn run(bench: &Bench, device: &Device) -> Result<()> {
-    let queue = device.queue()?;
-    let memory = Memory::new(device, &queue)?;
-    let launches = launches(device, &memory)?;
-    let arguments: usize = launches.iter().map(|launch| launch.arguments.len()).sum();
-    assert_eq!((launches.len(), arguments), (LAUNCHES, ARGUMENTS));
+/// What each step does, in the device's memory.
+struct Training<'a> {
+    queue: &'a Queue,
+    memory: &'a Memory,
+    launches: Vec<Launch<'a>>,
+    /// Of each batch.
+    data: Vec<(Vec<u8>, Vec<u8>)>,
+}
 
-    let batches: Vec<Batch> = (0..BATCHES).map(Batch::new).collect();
-    let data: Vec<_> = batches.iter().map(examples).collect();
-    let mut losses: Vec<f32> = Vec::new();
-    let mut step = || {
-        let (x, labels) = &data[losses.len() % data.len()];
+impl<'a> Training<'a> {
+    fn new(
+        device: &Device,
+        queue: &'a Queue,
+        memory: &'a Memory,
+        batches: &[Batch],
+    ) -> Result<Self> {
+        let launches = launches(device, memory)?;
+        let arguments: usize = launches.iter().map(|launch| launch.arguments.len()).sum();
+        assert_eq!((launches.len(), arguments), (LAUNCHES, ARGUMENTS));
+        Ok(Training {
+            queue,
+            memory,
+            launches,
+            data: batches.iter().map(examples).collect(),
+        })
+    }
+
+    /// Returns the loss of the step of this number.
+    fn step(&self, number: usize) -> Result<f32> {
+        let (queue, memory) = (self.queue, self.memory);
+        let (x, labels) = &self.data[number % self.data.len()];
         let mut loss = [0; size_of::<f32>()];
-        // SAFETY: the data lives longer than this function, and nobody changes it.
+        // SAFETY: nobody changes the data, which lives until the queue has finished below; an error ends the program.
         unsafe {
             queue.write_later(&memory.x, x)?;
             queue.write_later(&memory.labels, labels)?;
         }
-        for launch in &launches {
+        for launch in &self.launches {
             for (index, argument) in (0..).zip(&launch.arguments) {
                 launch.kernel.set(index, *argument)?;
             }
@@ -219,22 +236,75 @@ pub fn run(bench: &Bench, device: &Device) -> Result<()> {
         // SAFETY: the variable lives until the queue has finished, which is next; an error ends the program.
         unsafe { queue.read_later(&memory.loss, loss.as_mut_ptr(), loss.len())? };
         queue.finish()?;
-        losses.push(f32::from_ne_bytes(loss));
-        Result::Ok(())
-    };
-    bench.measure("training step, 90 calls", Unit::Ticks, |count| {
-        timed(count, &mut step)
-    })?;
+        Ok(f32::from_ne_bytes(loss))
+    }
+}
 
-    let mut mlp = Mlp::new();
-    for (number, (loss, batch)) in zip(&losses, batches.iter().cycle()).enumerate() {
-        let expected = mlp.step(batch);
-        if (loss - expected).abs() > TOLERANCE {
-            return Err(format!("step {number}: the loss is {loss}, not {expected}").into());
+/// The same training on the CPU.
+struct Expected<'a> {
+    mlp: Mlp,
+    batches: &'a [Batch],
+    steps: usize,
+}
+
+impl<'a> Expected<'a> {
+    fn new(batches: &'a [Batch]) -> Self {
+        Expected {
+            mlp: Mlp::new(),
+            batches,
+            steps: 0,
         }
     }
+
+    /// Compares the loss of the next step.
+    fn check(&mut self, loss: f32) -> Result<()> {
+        let number = self.steps;
+        let expected = self.mlp.step(&self.batches[number % self.batches.len()]);
+        self.steps += 1;
+        // So that NaN is an error.
+        match (loss - expected).abs() <= TOLERANCE {
+            true => Ok(()),
+            false => Err(format!("step {number}: the loss is {loss}, not {expected}").into()),
+        }
+    }
+}
+
+fn batches() -> Vec<Batch> {
+    (0..BATCHES).map(Batch::new).collect()
+}
+
+pub fn run(bench: &Bench, device: &Device) -> Result<()> {
+    let queue = device.queue()?;
+    let memory = Memory::new(device, &queue)?;
+    let batches = batches();
+    let training = Training::new(device, &queue, &memory, &batches)?;
+    let mut losses: Vec<f32> = Vec::new();
+    bench.measure("training step, 90 calls", Unit::Ticks, |count| {
+        timed(count, || {
+            losses.push(training.step(losses.len())?);
+            Ok(())
+        })
+    })?;
+
+    let mut expected = Expected::new(&batches);
+    losses.iter().try_for_each(|loss| expected.check(*loss))?;
     match losses.last() < losses.first() {
         true => Ok(()),
         false => Err("nothing was learnt".into()),
     }
+}
+
+/// So many steps, each one told of when its loss was compared.
+pub fn replay(device: &Device, steps: usize) -> Result<()> {
+    let queue = device.queue()?;
+    let memory = Memory::new(device, &queue)?;
+    let batches = batches();
+    let training = Training::new(device, &queue, &memory, &batches)?;
+    let mut expected = Expected::new(&batches);
+    for number in 0..steps {
+        expected.check(training.step(number)?)?;
+        println!("replay: step={number}");
+    }
+    println!("replay: steps={steps} verified=yes");
+    Ok(())
 }
