@@ -1,9 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # Kills things while programs run, on the Intel host: who is hurt gets an error, the others go on. TAP.
+# usage: faults.sh [TEST...]
+# WORMHOLE_ROUNDS: how often each test that hits a replay of a training does so
 set -uo pipefail
 . "$(dirname "$0")/pair.sh"
 
+rounds=${WORMHOLE_ROUNDS:-2}
 number=0
 failed=0
 # report STATUS NAME
@@ -115,6 +118,147 @@ module_in_use() {
 	! rmmod wormhole 2>/out/rmmod.log && paired && works
 }
 
+# Steps of a replay that is to go on for long after the fault, and of one that is to be hit by it
+some=40
+endless=1000000
+
+# Until some moment of the next fifth of a second
+moment() {
+	sleep "0.$((RANDOM % 2))$((RANDOM % 10))"
+}
+
+# exitless COMMAND...: in the client VM, which fails rather than go by messages
+exitless() {
+	vm exec client --timeout 300 --env WORMHOLE_TRANSPORT=vmfunc -- "$@"
+}
+
+# start_exitless NAME COMMAND...: in the background; its process ID is in /run/NAME.pid of the client VM, its output and
+# then its exit status in /out/NAME.log
+start_exitless() {
+	local name=$1
+	shift
+	vm exec client -- rm -f "/out/$name.log"
+	vm exec client --detach "/out/$name.log" --env WORMHOLE_TRANSPORT=vmfunc -- \
+		sh -c 'pid=/run/$1.pid; shift; "$@" & echo $! >$pid; wait $!; echo "ended with $?"' sh "$name" "$@"
+}
+
+# says NAME TEXT: that program's output
+says() {
+	vm exec client -- grep -q "$2" "/out/$1.log" 2>/dev/null
+}
+
+# start_replay NAME STEPS: and waits until it is at it
+start_replay() {
+	start_exitless "$1" $lib/wormhole-opencl-bench --replay "$2"
+	wait_for 120 "the $1's first step" says "$1" step=
+}
+
+# Two at once; $child is the server's process for the first one.
+start_two_replays() {
+	wait_for 20 "server processes of earlier clients to go" no_children && start_replay victim $endless || return 1
+	child=$(vm exec server -- sh -c 'pgrep -P "$(pgrep -o -x wormhole-server)"')
+	start_replay witness $some && [ "$(server_children)" = 2 ]
+}
+
+child_is_gone() {
+	! vm exec server -- test -e "/proc/$child"
+}
+
+# kill_client NAME: and with it whatever call is under way
+kill_client() {
+	vm exec client -- sh -c "kill -KILL \$(cat /run/$1.pid)"
+}
+
+# ended NAME STATUS
+ended() {
+	wait_for 120 "the $1's end" says "$1" "ended with" && says "$1" "ended with $2\$"
+}
+
+# ended_with_an_error NAME: of the program's own, so that no signal killed it
+ended_with_an_error() {
+	ended "$1" 1 && says "$1" 'OpenCL error'
+}
+
+# It was still at it when the other one was hurt, and was right to its end.
+witness_verifies() {
+	ended witness 0 && says witness "steps=$some verified=yes"
+}
+
+is_training() {
+	! says "$1" ended
+}
+
+replay_verifies() {
+	exitless $lib/wormhole-opencl-bench --replay 4 >/out/replay.log 2>&1 && grep -q 'steps=4 verified=yes' /out/replay.log
+}
+
+# each_round COMMAND...: fails with the first round that does
+each_round() {
+	local round
+	for ((round = 0; round < rounds; round++)); do
+		"$@" || return 1
+	done
+}
+
+kill_replaying_client() {
+	start_two_replays || return 1
+	moment
+	is_training witness && kill_client victim || return 1
+	wait_for 20 "the dead client's server process to go" child_is_gone && witness_verifies && ended victim 137
+}
+
+replaying_client_killed() {
+	each_round kill_replaying_client
+}
+
+kill_server_of_replay() {
+	start_two_replays || return 1
+	moment
+	is_training witness && vm exec server -- kill -KILL "$child" || return 1
+	ended_with_an_error victim && witness_verifies
+}
+
+server_child_of_replay_killed() {
+	each_round kill_server_of_replay
+}
+
+# How many exitless calls the pairing that there is has seen
+calls() {
+	cat /sys/kernel/debug/wormhole/*/calls
+}
+
+calls_since() {
+	[ "$(calls)" -gt "$1" ]
+}
+
+# Eight threads are at it when some calls of each one's rounds have been made.
+kill_threads() {
+	local before
+	before=$(calls)
+	start_exitless victim $lib/threads -r $endless
+	wait_for 120 "eight threads' calls" calls_since $((before + 400)) || return 1
+	moment
+	kill_client victim || return 1
+	wait_for 20 "the dead client's server process to go" no_children && ended victim 137 &&
+		exitless $lib/threads -r 4 >/out/threads.log 2>&1 && grep -q 'threads=8 .*verified=yes' /out/threads.log
+}
+
+eight_threads_killed() {
+	each_round kill_threads
+}
+
+unpair_replay() {
+	start_replay victim $endless || return 1
+	moment
+	wormholectl unpair gpu0 || return 1
+	ended_with_an_error victim || return 1
+	wormholectl pair gpu0 && wait_for 20 "wormholectl to pair again" paired && replay_verifies
+}
+
+unpaired_during_replay() {
+	each_round unpair_replay
+}
+
 serve_killed() {
 	kill -KILL $serve_pid
 	wait $serve_pid
@@ -130,15 +274,32 @@ everything_ends() {
 	[ ! -e $run_dir/gpu0.client.sock ] && rmmod wormhole
 }
 
+# The last ends everything.
+tests=(works client_program_killed server_child_killed server_killed no_server second_vm_on_a_taken_socket module_in_use
+	replaying_client_killed server_child_of_replay_killed eight_threads_killed unpaired_during_replay
+	client_qemu_killed server_qemu_killed serve_killed everything_ends)
+[ $# = 0 ] || tests=("$@")
+
+# needs_vmfunc TEST
+needs_vmfunc() {
+	[[ $1 =~ replay|threads ]]
+}
+
 # The stream goes to the console and, whole, to the build machine.
 exec > >(tee /out/faults.tap)
 pair_up
-tests="works client_program_killed server_child_killed server_killed no_server second_vm_on_a_taken_socket module_in_use
-	client_qemu_killed server_qemu_killed serve_killed everything_ends"
+vmfunc=false
+if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
+	vmfunc=true
+fi
 echo "TAP version 13"
-echo "1..$(wc -w <<<"$tests")"
-for test in $tests; do
+echo "1..${#tests[@]}"
+for test in "${tests[@]}"; do
 	note "$test"
+	if ! $vmfunc && needs_vmfunc "$test"; then
+		report 0 "$test # SKIP this CPU has no VMFUNC"
+		continue
+	fi
 	$test
 	report $? "$test"
 done
