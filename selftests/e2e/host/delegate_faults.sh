@@ -168,12 +168,16 @@ refused() {
 }
 
 modules_in_use() {
-	local status=0
+	local round status=0
 	torture_server
 	start_client
-	calls_go_on || return 1
-	refused rmmod wormhole && refused vm exec client -- rmmod wormhole_guest &&
-		refused vm exec server -- rmmod wormhole_guest && calls_go_on || status=1
+	for ((round = 0; round < rounds && status == 0; round++)); do
+		calls_go_on || status=1
+		moment
+		refused rmmod wormhole && refused vm exec client -- rmmod wormhole_guest &&
+			refused vm exec server -- rmmod wormhole_guest || status=1
+	done
+	calls_go_on || status=1
 	kill $client
 	wait $client
 	return $status
