@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use wormhole_transport::{Error, Spare};
 
 use crate::batch::HEADER;
+use crate::bytes_in;
 
 /// Number of lanes. More of them would have smaller areas, and long messages more pieces.
 pub(crate) const LANES: usize = 16;
@@ -45,14 +46,10 @@ impl Areas {
 
     /// The lane of this number, if there is one.
     pub(crate) fn lane(&self, number: usize) -> Option<Lane> {
-        let half = self.memory.size() / 32 * 16;
+        let half = self.half();
         let side = half / (LANES as u64 - 1) / 16 * 16;
         match number {
-            0 => Some(Lane {
-                number,
-                start: 0,
-                size: half / 2,
-            }),
+            0 => Some(self.shared()),
             number if number < LANES => Some(Lane {
                 number,
                 start: half + (number as u64 - 1) * side,
@@ -62,14 +59,17 @@ impl Areas {
         }
     }
 
+    fn half(&self) -> u64 {
+        self.memory.size() / 32 * 16
+    }
+
     /// The lane that all threads share.
     pub(crate) fn shared(&self) -> Lane {
-        // It is always there.
-        self.lane(0).unwrap_or(Lane {
+        Lane {
             number: 0,
             start: 0,
-            size: 0,
-        })
+            size: self.half() / 2,
+        }
     }
 
     /// The guest driver's file, if there is one.
@@ -89,7 +89,7 @@ impl Areas {
         offset: u64,
         parts: &[IoSlice<'_>],
     ) -> Result<u64, Error> {
-        let at = within(lane, offset, length(parts))?;
+        let at = within(lane, offset, bytes_in(parts))?;
         let end = self.memory.write(lane.start + at, parts)?;
         Ok(end - lane.start)
     }
@@ -120,7 +120,7 @@ impl Areas {
 
     /// Writes at the start of a lane's area of replies.
     pub(crate) fn write_reply(&self, lane: Lane, parts: &[IoSlice<'_>]) -> Result<(), Error> {
-        within(lane, 0, length(parts))?;
+        within(lane, 0, bytes_in(parts))?;
         let at = lane.start + lane.size;
         self.memory.write(at, parts).map(|_| ())
     }
@@ -135,10 +135,6 @@ impl Areas {
         within(lane, 0, len)?;
         self.memory.read(lane.start + lane.size, len, bytes)
     }
-}
-
-fn length(parts: &[IoSlice<'_>]) -> u64 {
-    parts.iter().map(|part| part.len() as u64).sum()
 }
 
 /// Gives `offset` if `len` bytes there are a lane's.

@@ -63,6 +63,11 @@ impl Record {
             Place::Pieces => 0,
         }
     }
+
+    /// Where the batch goes on behind it.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + self.here().next_multiple_of(8)
+    }
 }
 
 /// Goes through a batch of which nothing is believed.

@@ -15,7 +15,7 @@ use crate::batch::{self, Place, Record};
 use crate::counts::Counts;
 use crate::greeting::Grow;
 use crate::home::Home;
-use crate::{function_of, length_of, operation, FIRST_CARRIERS, OVER};
+use crate::{function_of, length_of, lock, operation, FIRST_CARRIERS, OVER};
 
 /// Delegated calls of the server, several at a time.
 pub(crate) trait Delegate: Send + Sync {
@@ -63,6 +63,8 @@ struct Front {
     batch: Vec<Record>,
     /// Bytes of the batch.
     filled: u64,
+    /// Function of its last request.
+    function: u16,
     home: Home,
 }
 
@@ -87,19 +89,16 @@ impl Drop for OwnLane<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Front {
     /// Whether there is room for one more request.
     fn has_room(&self, lane: Lane, len: u32) -> bool {
         self.batch.len() < batch::RECORDS && self.filled + batch::record_size(len) <= lane.size()
     }
 
-    fn add(&mut self, record: Record) {
+    fn add(&mut self, record: Record, function: u16) {
         self.batch.push(record);
-        self.filled = record.offset + record.here().next_multiple_of(8);
+        self.filled = record.end();
+        self.function = function;
     }
 
     fn clear(&mut self) {
@@ -123,6 +122,7 @@ impl<D: Delegate> VmfuncClient<D> {
             front: Mutex::new(Front {
                 batch: Vec::with_capacity(batch::RECORDS),
                 filled: 0,
+                function: 0,
                 home: Home::default(),
             }),
             ring: Mutex::new(ring),
@@ -207,13 +207,13 @@ impl<D: Delegate> VmfuncClient<D> {
         if self.goes_by_ring() {
             return self.post_by_ring(request);
         }
-        self.counts.posted(function_of(request));
-        if front.has_room(lane, len) {
-            return self.append(front, len, Kind::Posted, request);
-        }
-        if self.put(lane, len, request)? {
-            front.add(self.append_pieces(lane, len, Kind::Posted)?);
-            let function = function_of(request);
+        let function = function_of(request);
+        self.counts.posted(function);
+        if let Some(record) = self.write(lane, front.filled, len, Kind::Posted, request)? {
+            front.add(record, function);
+            if record.place == Place::Here {
+                return Ok(());
+            }
             if let Some(answer) = self.deliver(lane, front.filled)? {
                 front.clear();
                 return self.answered_posted(function, answer);
@@ -243,20 +243,12 @@ impl<D: Delegate> VmfuncClient<D> {
             self.deliver_posted(front)?;
         }
         if !self.goes_by_ring() {
-            let fits = front.has_room(lane, len);
-            if fits {
-                self.append(front, len, Kind::Call, request)?;
-            } else if self.put(lane, len, request)? {
-                front.add(self.append_pieces(lane, len, Kind::Call)?);
-            }
-            if let Some(answer) = self.deliver(lane, front.filled)? {
+            if let Some(answer) = self.write_call(lane, front.filled, len, request)? {
                 front.clear();
                 front.home.delegated(function, answer.hopped);
                 self.counts.delegated(function, answer.hopped);
                 return self.fetch(lane, answer.len, reply);
             }
-            // All but this call.
-            front.batch.retain(|record| record.kind == Kind::Posted);
         }
         self.batch_by_ring(front)?;
         self.call_by_ring(&mut lock(&self.ring), request, reply)
@@ -282,19 +274,7 @@ impl<D: Delegate> VmfuncClient<D> {
         if !self.goes_by_ring() {
             let own = self.own_lane()?;
             let lane = own.lane;
-            let record = match batch::record_size(len) <= lane.size() {
-                true => Some(self.write(lane, 0, len, Kind::Call, request)?),
-                false if self.put(lane, len, request)? => {
-                    Some(self.append_pieces(lane, len, Kind::Call)?)
-                }
-                false => None,
-            };
-            let filled = record.map(|record| record.offset + record.here().next_multiple_of(8));
-            let answer = match filled {
-                Some(filled) => self.deliver(lane, filled)?,
-                None => None,
-            };
-            if let Some(answer) = answer {
+            if let Some(answer) = self.write_call(lane, 0, len, request)? {
                 self.counts.delegated(function, answer.hopped);
                 let fetched = self.fetch(lane, answer.len, reply);
                 drop(own);
@@ -314,20 +294,8 @@ impl<D: Delegate> VmfuncClient<D> {
         }
     }
 
-    /// Puts a request behind what the shared lane holds.
-    fn append(
-        &self,
-        front: &mut Front,
-        len: u32,
-        kind: Kind,
-        request: &[IoSlice<'_>],
-    ) -> Result<(), Error> {
-        let lane = self.areas.shared();
-        front.add(self.write(lane, front.filled, len, kind, request)?);
-        Ok(())
-    }
-
-    /// Writes a record at `at`.
+    /// Writes a request behind the batch that fills a lane up to `at`; one that has no room in an
+    /// empty lane is sent in pieces first. `None`: that was refused, and nothing is carried out.
     fn write(
         &self,
         lane: Lane,
@@ -335,32 +303,42 @@ impl<D: Delegate> VmfuncClient<D> {
         len: u32,
         kind: Kind,
         request: &[IoSlice<'_>],
-    ) -> Result<Record, Error> {
-        let header = batch::header(len, kind, Place::Here);
+    ) -> Result<Option<Record>, Error> {
+        let place = match at + batch::record_size(len) <= lane.size() {
+            true => Place::Here,
+            false => Place::Pieces,
+        };
+        if place == Place::Pieces && !self.put(lane, len, request)? {
+            return Ok(None);
+        }
+        let header = batch::header(len, kind, place);
         let offset = self
             .areas
             .write_request(lane, at, &[IoSlice::new(&header)])?;
-        self.areas.write_request(lane, offset, request)?;
-        Ok(Record {
+        if place == Place::Here {
+            self.areas.write_request(lane, offset, request)?;
+        }
+        Ok(Some(Record {
             kind,
-            place: Place::Here,
+            place,
             offset,
             len,
-        })
+        }))
     }
 
-    /// Writes the record of a request that was put, alone in its lane.
-    fn append_pieces(&self, lane: Lane, len: u32, kind: Kind) -> Result<Record, Error> {
-        let header = batch::header(len, kind, Place::Pieces);
-        let offset = self
-            .areas
-            .write_request(lane, 0, &[IoSlice::new(&header)])?;
-        Ok(Record {
-            kind,
-            place: Place::Pieces,
-            offset,
-            len,
-        })
+    /// Writes a call, as [`write`](Self::write) does, and has the server carry out all that is in
+    /// the lane. `None`: it was refused, and nothing was carried out.
+    fn write_call(
+        &self,
+        lane: Lane,
+        at: u64,
+        len: u32,
+        request: &[IoSlice<'_>],
+    ) -> Result<Option<Answer>, Error> {
+        match self.write(lane, at, len, Kind::Call, request)? {
+            Some(record) => self.deliver(lane, record.end()),
+            None => Ok(None),
+        }
     }
 
     /// Gives the server a request in pieces. False if exitless calls were refused; then nothing
@@ -421,12 +399,10 @@ impl<D: Delegate> VmfuncClient<D> {
         if front.batch.is_empty() {
             return Ok(());
         }
-        let lane = self.areas.shared();
-        let function = self.last_function(front);
-        match self.deliver(lane, front.filled)? {
+        match self.deliver(self.areas.shared(), front.filled)? {
             Some(answer) => {
                 front.clear();
-                self.answered_posted(function, answer)
+                self.answered_posted(front.function, answer)
             }
             None => self.batch_by_ring(front),
         }
@@ -438,20 +414,6 @@ impl<D: Delegate> VmfuncClient<D> {
             0 => Ok(()),
             _ => Err(Error::Protocol("a reply where no call waits")),
         }
-    }
-
-    /// Function of the batch's last record. The server may have changed that, and then deceives
-    /// nobody but the statistics.
-    fn last_function(&self, front: &Front) -> u16 {
-        let mut bytes = Vec::new();
-        if let Some(last) = front.batch.last() {
-            let (lane, len) = (self.areas.shared(), last.len.min(2));
-            // Without it is function 0.
-            let _ = self
-                .areas
-                .read_request(lane, last.offset, len.into(), &mut bytes);
-        }
-        function_of(&[IoSlice::new(&bytes)])
     }
 
     /// Posts the batch by ring, now that exitless calls were refused.

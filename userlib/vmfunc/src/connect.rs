@@ -2,7 +2,7 @@
 //! Connecting by the best way there is.
 
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use wormhole_delegate::{Channel, Client as DelegateClient};
 use wormhole_transport::{Client, Config, Endpoint, Error};
@@ -11,6 +11,7 @@ use crate::areas::Areas;
 use crate::client::{Refused, VmfuncClient};
 use crate::counts::Counts;
 use crate::greeting::{Offer, Upgrade};
+use crate::lock;
 
 /// The client's end of a connection, for all its threads.
 pub struct Connection(Way);
@@ -86,10 +87,6 @@ impl Connection {
             Way::Vmfunc(client) => Some(client.counts()),
         }
     }
-}
-
-fn lock(client: &Mutex<Box<dyn Client>>) -> std::sync::MutexGuard<'_, Box<dyn Client>> {
-    client.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What [`connect`] gives.

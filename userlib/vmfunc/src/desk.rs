@@ -6,14 +6,14 @@ use std::fmt::Display;
 use std::io::IoSlice;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use wormhole_transport::{Error, Kind};
 
 use crate::areas::{Areas, Lane, LANES};
 use crate::batch::{Place, Walk};
 use crate::serve::Handler;
-use crate::{length_of, operation, OVER};
+use crate::{length_of, lock, operation, OVER};
 
 /// The session is over; the handler was told why.
 #[derive(Debug)]
@@ -208,8 +208,4 @@ impl<H: Handler> Desk<H> {
         }
         Over
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

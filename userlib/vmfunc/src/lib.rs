@@ -35,6 +35,8 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use connect::{connect, Connected, Connection};
 pub use counts::{Counts, FunctionCounts};
 pub use serve::{serve, Handler, Reply, ServeError};
@@ -82,10 +84,20 @@ fn function_of(parts: &[std::io::IoSlice<'_>]) -> u16 {
     u16::from_le_bytes([bytes.next().unwrap_or(0), bytes.next().unwrap_or(0)])
 }
 
+/// Takes a lock. Nothing panics half-way through a change of what these guard.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes of a message given in parts.
+fn bytes_in(parts: &[std::io::IoSlice<'_>]) -> u64 {
+    let lengths = parts.iter().map(|part| part.len() as u64);
+    lengths.fold(0, u64::saturating_add)
+}
+
 /// Length of a message given in parts, if `max` allows it.
 fn length_of(parts: &[std::io::IoSlice<'_>], max: u32) -> Result<u32, wormhole_transport::Error> {
-    let lengths = parts.iter().map(|part| part.len() as u64);
-    let len = lengths.fold(0, u64::saturating_add);
+    let len = bytes_in(parts);
     match u32::try_from(len) {
         Ok(fits) if fits <= max => Ok(fits),
         _ => Err(wormhole_transport::Error::TooLarge {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{
     CL_COMPLETE, CL_EVENT_COMMAND_EXECUTION_STATUS, CL_OUT_OF_RESOURCES, CL_SUCCESS,
 };
@@ -143,10 +144,8 @@ impl Pending {
                 rest.push(transfer);
                 continue;
             }
-            if let Some(release) = vendor.clReleaseEvent {
-                // SAFETY: the reference is ours.
-                unsafe { release(transfer.event) };
-            }
+            // SAFETY: the reference is ours.
+            unsafe { vendor.release(Kind::Event, transfer.event as usize) };
             self.bytes -= transfer.data.len();
             if let Some(read) = transfer.read {
                 // A read that failed has no data.

@@ -22,9 +22,8 @@ fn share(s: &mut State, handle: Handle, event: cl_event) -> Result<(), Refusal> 
     if handle.is_null() {
         return Ok(());
     }
-    let retain = s.vendor.clRetainEvent.ok_or(CL_INVALID_OPERATION)?;
     // SAFETY: a live event.
-    check(unsafe { retain(event) })?;
+    check(unsafe { s.vendor.retain(Kind::Event, event as usize) })?;
     s.adopt(Kind::Event, handle, event as usize);
     Ok(())
 }
