@@ -555,14 +555,10 @@ pub(crate) const fn part(offset: u64) -> Part {
 pub(crate) fn contains_vmfunc(before: &[u8], page: &[u8; PAGE_SIZE], after: &[u8]) -> bool {
     // What is across a border is in the last two bytes there and the first two here.
     let across = |before: &[u8], after: &[u8]| {
-        let border = match (before, after) {
-            ([.., a, b], [c, d, ..]) => [*a, *b, *c, *d],
-            // Of a neighbour of one byte, which only a test has. 0 is in no VMFUNC.
-            ([b], [c, d, ..]) => [0, *b, *c, *d],
-            ([.., a, b], [c]) => [*a, *b, *c, 0],
-            _ => return false,
-        };
-        has_vmfunc(&border)
+        let [a, b] = [before.iter().nth_back(1), before.last()];
+        let border = [a, b, after.first(), after.get(1)];
+        // 0, where there is no neighbour, is in no VMFUNC.
+        has_vmfunc(&border.map(|byte| byte.copied().unwrap_or(0)))
     };
 
     across(before, page) || across(page, after) || words_have_vmfunc(page)

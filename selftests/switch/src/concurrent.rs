@@ -218,8 +218,13 @@ fn calls_under_interrupts(
 
 const INTERRUPTS: u64 = 10_000;
 
+/// Whether a vCPU cannot run while this program does something else.
+pub fn one_cpu() -> bool {
+    thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1)
+}
+
 fn ten_thousand_device_interrupts() {
-    if thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
+    if one_cpu() {
         return crate::skip("on one CPU each of the 10,000 would wait for a time slice: needs two");
     }
     let pair = Pair::ready(code::guest_counter());
@@ -275,7 +280,7 @@ fn ten_thousand_timer_interrupts() {
 
 /// From another vCPU, whose kernel sends each when the one before has been counted.
 fn ten_thousand_interprocessor_interrupts() {
-    if thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
+    if one_cpu() {
         return crate::skip("on one CPU each of the 10,000 would wait for a time slice: needs two");
     }
     let (pair, mut sender) = two_vcpus(code::guest_counter(), 1);

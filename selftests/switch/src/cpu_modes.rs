@@ -6,12 +6,12 @@ use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment};
 use rustix::io::Errno;
 use wormhole_uapi as uapi;
 
-use crate::events::{end_the_loop, wait_until_it_loops};
+use crate::events::{end_the_loop, stop_a_call};
 use crate::guest_code as code;
 use crate::layout::*;
 use crate::memory::Memory;
 use crate::pair::{carrier_page, refused, result_of, Pair, CARRIER};
-use crate::vm::{segment, signal, Event, Stop, LIMIT};
+use crate::vm::{segment, Event, Stop, LIMIT};
 
 crate::tests! {
     protected_mode_without_paging
@@ -335,20 +335,8 @@ fn compatibility_mode() {
 
 /// Its pad, and the server's code, are 64-bit code.
 fn resume_from_compatibility_mode() {
-    const NMI: u32 = 0x400;
     let mut pair = Pair::ready(code::guest_loop_until());
-    pair.start([SERVER_DATA, 100, 0, 0, 0, 0]);
-    let stop = std::thread::scope(|scope| {
-        let (vm, server) = (&pair.client.vm, &pair.server.memory);
-        scope.spawn(move || {
-            wait_until_it_loops(server);
-            signal(vm, NMI);
-        });
-        pair.client.vcpu.run()
-    })
-    .expect(2);
-    assert_eq!(stop.regs.rax, u64::from(uapi::WORMHOLE_PAD_INTERRUPTED));
-    let token = stop.regs.rdi;
+    let token = stop_a_call(&mut pair);
     let count = pair.server.memory.get(SERVER_DATA_PAGES + 8);
     for _ in 0..2 {
         let regs = kvm_regs {

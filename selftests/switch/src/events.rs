@@ -22,6 +22,8 @@ crate::tests! {
     interrupts_between_calls
 }
 
+/// As in an MSI.
+const NMI: u32 = 0x400;
 const LOOP: [u64; 6] = [SERVER_DATA, 100, 0, 0, 0, 0];
 
 /// Waits until `guest_loop_until` has gone round since now.
@@ -40,6 +42,23 @@ pub fn wait_until_it_loops(server: &Memory) {
 /// Lets `guest_loop_until` end, with 7 + n.
 pub fn end_the_loop(server: &Memory) {
     server.set(SERVER_DATA_PAGES, 7);
+}
+
+/// Starts a call of `guest_loop_until` and stops it by an NMI; gives its token.
+#[track_caller]
+pub fn stop_a_call(pair: &mut Pair) -> u64 {
+    pair.start(LOOP);
+    let stop = thread::scope(|scope| {
+        let (vm, server) = (&pair.client.vm, &pair.server.memory);
+        scope.spawn(move || {
+            wait_until_it_loops(server);
+            signal(vm, NMI);
+        });
+        pair.client.vcpu.run()
+    })
+    .expect(2);
+    assert_eq!(stop.regs.rax, u64::from(uapi::WORMHOLE_PAD_INTERRUPTED));
+    stop.regs.rdi
 }
 
 /// It is the process that was interrupted, in the client's own memory, not the server.
@@ -77,7 +96,6 @@ fn device_interrupt() {
 }
 
 fn nmi() {
-    const NMI: u32 = 0x400;
     interrupt_a_call(NMI, 2);
 }
 

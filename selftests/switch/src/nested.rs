@@ -6,11 +6,11 @@ use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use rustix::io::Errno;
 use wormhole_uapi as uapi;
 
-use crate::events::{end_the_loop, wait_until_it_loops};
+use crate::events::{end_the_loop, stop_a_call};
 use crate::guest_code as code;
 use crate::layout::*;
 use crate::pair::{call_regs, refused, result_of, Pair, SESSION};
-use crate::vm::{segment, signal, Event};
+use crate::vm::{segment, Event};
 
 crate::tests! {
     calls_with_vmx_on
@@ -463,24 +463,12 @@ fn eptp_switching_of_a_nested_guest() {
 
 /// A nested guest's VMCALL is its hypervisor's, whatever it asks for.
 fn hypercalls_of_a_nested_guest() {
-    const NMI: u32 = 0x400;
     let Some(mut hypervisor) = Hypervisor::new(Pair::ready(code::guest_loop_until())) else {
         return crate::skip("no VMX in a VM: kvm_intel's parameter `nested` is off");
     };
     // A call that is stopped, so that there is one to go on with.
     let pair = &mut hypervisor.pair;
-    pair.start([SERVER_DATA, 100, 0, 0, 0, 0]);
-    let stop = std::thread::scope(|scope| {
-        let (vm, server) = (&pair.client.vm, &pair.server.memory);
-        scope.spawn(move || {
-            wait_until_it_loops(server);
-            signal(vm, NMI);
-        });
-        pair.client.vcpu.run()
-    })
-    .expect(2);
-    assert_eq!(stop.regs.rax, u64::from(uapi::WORMHOLE_PAD_INTERRUPTED));
-    let token = stop.regs.rdi;
+    let token = stop_a_call(pair);
     let count = pair.server.memory.get(SERVER_DATA_PAGES + 8);
     for (cpl, number, arguments) in [
         (3, uapi::WORMHOLE_HC_RESUME, [token, 0]),
