@@ -237,7 +237,7 @@ const _: () = {
     assert!(geometry::CHANNELS_MAX == uapi::WORMHOLE_CHANNELS_MAX);
     assert!(Role::Server as u32 == uapi::WORMHOLE_ROLE_SERVER);
     assert!(Role::Client as u32 == uapi::WORMHOLE_ROLE_CLIENT);
-    assert!(vmfunc::GATE == uapi::WORMHOLE_GATE_ADDRESS as u64);
+    assert!(vmfunc::GATE == uapi::WORMHOLE_GATE_ADDRESS);
     assert!(vmfunc::ENTER == uapi::WORMHOLE_GATE_ENTER as u64);
     assert!(vmfunc::PAD == uapi::WORMHOLE_GATE_PAD as u64);
     assert!(vmfunc::PAD_ERROR == uapi::WORMHOLE_PAD_ERROR as u64);

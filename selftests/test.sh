@@ -5,6 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . selftests/testbed/message.sh
+. selftests/testbed/versions
 
 logs=build/test
 rm -rf "$logs"
@@ -50,6 +51,7 @@ selftests/testbed/prepare.sh || exit 1
 
 emulated_lane() {
 	check modules selftests/testbed/modules.sh
+	check clippy-modules env CLIPPY=1 selftests/testbed/modules.sh "${KERNEL_FLAVOURS%% *}"
 	suite emulated selftests/e2e/all.sh
 }
 
@@ -65,6 +67,7 @@ machine_lane() {
 	suite gate "$enter" bash -c "cd selftests/gate && cargo test --locked --no-fail-fast"
 	suite loom "$enter" selftests/loom.sh
 	suite kernel-logic "$enter" selftests/kernel_logic.sh
+	check checkpatch "$enter" selftests/checkpatch.sh
 }
 
 # In a process group of its own: it would not hear an interrupt from the terminal.

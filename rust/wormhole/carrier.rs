@@ -42,7 +42,7 @@ pub(crate) enum State {
 /// What RESUME comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resume {
-    /// Carrier `usize` goes on on this vCPU.
+    /// Carrier `usize` goes on, on this vCPU.
     GoOn(usize),
     /// It hopped home and has not ended.
     Wait,

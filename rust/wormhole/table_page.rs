@@ -18,13 +18,13 @@ const WORDS: usize = PAGE_SIZE / size_of::<u64>();
 pub(crate) fn direct_map(page: HostPhys) -> *mut u8 {
     // SAFETY: Set at boot, and never again.
     let base = unsafe { bindings::page_offset_base };
-    (base as usize).wrapping_add(page.address() as usize) as *mut u8
+    base.wrapping_add(page.address() as usize) as *mut u8
 }
 
 /// The page frame of a `struct page`.
 pub(crate) fn frame_of(page: *const bindings::page) -> HostPhys {
     // SAFETY: Set at boot, and never again.
-    let start = unsafe { bindings::vmemmap_base } as usize;
+    let start = unsafe { bindings::vmemmap_base };
     let index = (page as usize).wrapping_sub(start) / size_of::<bindings::page>();
     HostPhys::of_entry((index as u64) << PAGE_SHIFT)
 }
@@ -53,7 +53,7 @@ impl TablePage {
 
     pub(crate) fn physical(&self) -> HostPhys {
         // SAFETY: Set at boot, and never again.
-        let base = unsafe { bindings::page_offset_base } as usize;
+        let base = unsafe { bindings::page_offset_base };
         HostPhys::of_entry((self.0.as_ptr() as usize).wrapping_sub(base) as u64)
     }
 

@@ -72,14 +72,14 @@ impl Drop for PhysicalPage {
 /// The guest-physical address behind one of the direct mapping.
 pub(crate) fn gpa_of_kernel(address: usize) -> u64 {
     // SAFETY: Set at boot, and never again.
-    let base = unsafe { bindings::page_offset_base } as usize;
+    let base = unsafe { bindings::page_offset_base };
     address.wrapping_sub(base) as u64
 }
 
 /// The guest-physical address of a page, by the address of its `struct page`.
 fn gpa_of_page(page: usize) -> u64 {
     // SAFETY: Set at boot, and never again.
-    let start = unsafe { bindings::vmemmap_base } as usize;
+    let start = unsafe { bindings::vmemmap_base };
     ((page.wrapping_sub(start) / size_of::<bindings::page>()) as u64) << PAGE_SHIFT
 }
 
@@ -275,7 +275,7 @@ impl PinnedPage {
     /// Its first word, which others may change at any time.
     pub(crate) fn first_word(&self) -> &Atomic<u32> {
         // SAFETY: Set at boot, and never again.
-        let base = unsafe { bindings::page_offset_base } as usize;
+        let base = unsafe { bindings::page_offset_base };
         let page = base.wrapping_add(self.gpa() as usize);
         // SAFETY: The direct mapping has all memory that can be pinned, and by the type invariants
         // this page is not freed. All accesses by this driver are atomic.
