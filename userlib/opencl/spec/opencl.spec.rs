@@ -952,7 +952,7 @@ unsafe extern "C" {
     #[extension("cl_khr_dx9_media_sharing")]
     #[stub(CL_INVALID_OPERATION)]
     pub fn clGetDeviceIDsFromDX9MediaAdapterKHR(
-        platform: cl_platform_id, num_media_adapters: cl_uint, media_adapters_type: *mut cl_uint,
+        platform: cl_platform_id, num_media_adapters: cl_uint, media_adapter_type: *mut cl_uint,
         media_adapters: *mut c_void, media_adapter_set: cl_uint, num_entries: cl_uint,
         devices: *mut cl_device_id, num_devices: *mut cl_uint,
     ) -> cl_int;
