@@ -5,12 +5,12 @@ TESTBED := selftests/testbed
 ENTER   := $(TESTBED)/enter.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help packages root userland modules stage run test bench shell coverage man clean distclean
+.PHONY: help packages root userland modules stage run test bench shell coverage wire api-check man clean distclean
 # The steps share the build root and print progress: one at a time. Each uses all cores itself.
 .NOTPARALLEL:
 
 help:		## this text
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 packages:	## install the Debian packages that the build itself needs (asks first)
 	apt-get install make mmdebstrap
@@ -41,6 +41,12 @@ shell: stage	## a shell on the Intel host
 
 coverage: root	## which OpenCL functions are forwarded
 	@$(ENTER) cargo run --manifest-path userlib/Cargo.toml --release --locked --quiet -p wormhole-idl -- coverage
+
+wire: root	## every OpenCL message as it is on the wire, into build/wire.rst
+	@$(ENTER) cargo run --manifest-path userlib/Cargo.toml --release --locked --quiet -p wormhole-idl -- wire >build/wire.rst
+
+api-check: root	## the OpenCL description against the headers: every signature, version, constant
+	@$(ENTER) cargo test --manifest-path userlib/Cargo.toml --locked -p wormhole-opencl-protocol --test headers
 
 man: userland	## man pages and shell completions of wormholectl, into build/man and build/completions
 	@$(ENTER) build/target/release/wormholectl generate man --out build/man

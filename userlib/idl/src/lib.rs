@@ -5,7 +5,7 @@
 //! carry attributes that say what the C types do not: which pointer is an
 //! input and how long it is, which call need not be answered, which function
 //! is written by hand. [`Api::parse`] reads and checks it; [`protocol`],
-//! [`client`], [`server`] and [`coverage`] turn it into source or text.
+//! [`client`], [`server`], [`coverage`] and [`wire`] turn it into source or text.
 //!
 //! # Of a type
 //! `#[handle(variant = V, invalid = STATUS, release = function)]`: a kind of
@@ -48,10 +48,12 @@
 pub mod client;
 pub mod coverage;
 mod expand;
+mod meaning;
 mod model;
 mod parse;
 pub mod protocol;
 pub mod server;
+pub mod wire;
 
 pub use model::{
     Api, Call, Check, Custom, Element, Field, Function, HandleKind, Message, Param, Role, Since,

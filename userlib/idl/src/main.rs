@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use wormhole_idl::{client, coverage, protocol, server, Api};
+use wormhole_idl::{client, coverage, protocol, server, wire, Api};
 
 /// Check an API description and print what is generated from it.
 #[derive(Parser)]
@@ -22,6 +22,8 @@ struct Options {
 enum Output {
     /// Which functions of OpenCL 1.2 work, as reStructuredText.
     Coverage,
+    /// Every message as it is on the wire, as reStructuredText.
+    Wire,
     /// Source of what both ends share.
     Protocol,
     /// Source of the client's functions.
@@ -35,6 +37,7 @@ fn main() -> anyhow::Result<()> {
     let api = Api::load(&options.description)?;
     let text = match options.output {
         Output::Coverage => coverage::table(&api, (1, 2)),
+        Output::Wire => wire::document(&api),
         Output::Protocol => protocol::generate(&api)?,
         Output::Client => client::generate(&api)?,
         Output::Server => server::generate(&api)?,

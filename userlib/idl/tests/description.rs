@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Descriptions that contradict themselves are refused where they do.
 
-use wormhole_idl::{client, coverage, protocol, server, Api};
+use wormhole_idl::{client, coverage, protocol, server, wire, Api};
 
 const HANDLES: &str = "
     #[handle(variant = Queue, invalid = BAD_QUEUE, release = put)] type queue_t;
@@ -47,6 +47,46 @@ fn everything_is_generated_from_a_good_one() {
     let table = coverage::table(&api, (1, 2));
     assert!(table.contains("3 of 3 functions work"), "{table}");
     assert!(!table.contains("later"), "{table}");
+}
+
+/// Every field of every message is there, with what it means.
+#[test]
+fn the_wire_document_says_what_travels() {
+    let api = describe(
+        "#[since(1.1)] #[call(posted)] #[defer(queue)]
+         pub fn send(queue: queue_t, #[input(bytes = size)] data: *const c_void, size: usize,
+             #[input(len = 3)] #[nullable] at: *const usize) -> cl_int;
+         #[since(1.2)] #[call(sync)] #[report(queue)]
+         pub fn ask(queue: queue_t, #[output] answer: *mut u32,
+             #[output(new)] other: *mut queue_t) -> cl_int;
+         #[since(1.2)] #[call(sync)] #[custom(client = a, server = b)]
+         #[message(request(queues: Vec<Handle>, object: Handle), reply(kinds: Vec<ArgKind>))]
+         pub fn by_hand(first: *const queue_t) -> cl_int;
+         #[since(1.2)] #[call(sync)] pub fn query(queue: queue_t, param_name: u32, size: usize,
+             #[output(info, size = size, filled = filled)] #[typed_by(param_name, OWNER => queue_t)]
+             value: *mut c_void, filled: *mut usize) -> cl_int;
+         #[since(1.3)] #[stub(BAD_OPERATION)] pub fn absent(queue: queue_t) -> cl_int;",
+    );
+    let text = wire::document(&api.unwrap());
+    for line in [
+        "0 put",
+        "1 send",
+        "Posted. If posted, it fails on the account of ``queue``.",
+        "queue   handle, queue_t",
+        "data    bytes",
+        "size    u64, the length of ``data``",
+        "at      optional list of u64",
+        "A call. Reports the account of ``queue``.",
+        "other   handle, the name of a new queue_t",
+        "answer u32",
+        "queues  list of handle, queue_t",
+        "object  handle, of any kind",
+        "kinds list of kind of argument",
+        "value bytes: handles, queue_t for ``OWNER``",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("absent"), "{text}");
 }
 
 #[test]
