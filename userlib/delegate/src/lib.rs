@@ -35,6 +35,7 @@ mod message;
 mod present;
 mod range;
 mod region;
+mod rseq;
 mod server;
 mod service;
 mod stub;

@@ -16,7 +16,7 @@ use crate::hop::{self, Place};
 use crate::present::Present;
 use crate::range::{self, Outcome, PAGE};
 use crate::region::{self, Pages};
-use crate::{cpu, maps, Entry, Error};
+use crate::{cpu, maps, rseq, Entry, Error};
 
 /// How long a carrier sleeps before it looks by itself: a host that is not told which interrupt is
 /// the server VM's wakes nobody.
@@ -264,6 +264,7 @@ impl Server {
 /// Gives this thread's carrier to the host.
 fn give(channel: &Channel, carrier: &Carrier) -> Result<(), Errno> {
     block_signals();
+    rseq::leave()?;
     let fs_base = cpu::fs_base();
     // The stack protector's word and the thread-local variables nearest to it. More is registered
     // when it is needed.
