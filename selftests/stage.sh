@@ -36,7 +36,7 @@ cp "$modules/wormhole.ko" $release/wormhole-ioctl-test $release/wormhole-switch-
 cp $release/wormhole-server build/stage/server/usr/bin/
 cp $release/libwormhole_opencl.so build/stage/client/usr/lib/wormhole/
 for guest in server client; do
-	cp "$modules/wormhole_guest.ko" $release/guest-test $release/wormhole-delegate-{bench,torture} $release/delegate-sample \
+	cp "$modules/wormhole_guest.ko" $release/guest-test $release/wormhole-delegate-{bench,hazards,torture} $release/delegate-sample \
 		$release/wormhole-opencl-bench build/samples/* build/stage/$guest/usr/lib/wormhole/
 done
 for flaw in open cpl; do

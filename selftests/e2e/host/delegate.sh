@@ -17,6 +17,17 @@ delegates() {
 	grep -Eq '^RESULT .*transport=vmfunc .*hops=[1-9][0-9]* verified=yes$' /out/client.log
 }
 
+# What code of the server's may count on, during calls. Its program is the server meanwhile.
+keeps_what_code_counts_on() {
+	vm exec server -- pkill -x delegate-sample
+	vm exec server --detach /out/hazards.log -- $lib/wormhole-delegate-hazards server
+	wait_for 60 "wormhole-delegate-hazards to serve" vm exec server -- grep -q serving /out/hazards.log || return 1
+	vm exec client --timeout 300 -- $lib/wormhole-delegate-hazards client >/out/hazards.tap
+	local status=$?
+	cat /out/hazards.tap >&2
+	start_delegate_server && [ $status = 0 ]
+}
+
 # start_client ARGUMENT...: in the background, with its exit status at the end of /out/background.log
 start_client() {
 	vm exec client --detach /out/background.log -- \
@@ -144,10 +155,11 @@ check() {
 bring_up || exit 1
 {
 	if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
-		echo 1..14
+		echo 1..15
 		start_tracing || failed=1
 		check 'a client in Rust' delegates $lib/delegate-sample client
 		check 'a client in C' delegates $lib/counter
+		check 'a process that is called keeps its variables, clocks, locks and signals' keeps_what_code_counts_on
 		check 'hops are counted' hops_are_counted
 		check 'hops are traced' hops_are_traced
 		check 'a client goes on by ring when the VMs are unpaired' goes_on_by_ring
