@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Error, Kind};
@@ -15,7 +15,7 @@ use crate::batch::{self, Place, Record};
 use crate::counts::Counts;
 use crate::greeting::Grow;
 use crate::home::Home;
-use crate::{function_of, length_of, lock, operation, FIRST_CARRIERS, OVER};
+use crate::{function_of, length_of, lock, operation, try_lock, FIRST_CARRIERS, OVER};
 
 /// Delegated calls of the server, several at a time.
 pub(crate) trait Delegate: Send + Sync {
@@ -165,7 +165,18 @@ impl<D: Delegate> VmfuncClient<D> {
     /// As [`Client::flush`].
     pub(crate) fn flush(&self) -> Result<(), Error> {
         self.check(&[])?;
-        let sent = self.send();
+        let sent = self.send(&mut lock(&self.front));
+        self.noting_failure(sent)
+    }
+
+    /// As [`flush`](Self::flush), unless another thread is in the middle of a call.
+    pub(crate) fn try_flush(&self) -> Result<(), Error> {
+        self.check(&[])?;
+        let idle = self.idle_ring().is_some();
+        let sent = match try_lock(&self.front).filter(|_| idle) {
+            Some(mut front) => self.send(&mut front),
+            None => Ok(()),
+        };
         self.noting_failure(sent)
     }
 
@@ -285,8 +296,7 @@ impl<D: Delegate> VmfuncClient<D> {
         self.call_by_ring(&mut lock(&self.ring), request, reply)
     }
 
-    fn send(&self) -> Result<(), Error> {
-        let front = &mut *lock(&self.front);
+    fn send(&self, front: &mut Front) -> Result<(), Error> {
         self.deliver_posted(front)?;
         match self.goes_by_ring() {
             true => lock(&self.ring).flush(),
@@ -447,11 +457,7 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// The ring, unless another thread's call is under way there, which may take long.
     fn idle_ring(&self) -> Option<MutexGuard<'_, Ring>> {
-        match self.ring.try_lock() {
-            Ok(ring) => Some(ring),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        try_lock(&self.ring)
     }
 
     /// A lane for a call that may take long. Waits if there are as many of these as can be.

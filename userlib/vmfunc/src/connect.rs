@@ -11,7 +11,7 @@ use crate::areas::Areas;
 use crate::client::{Refused, VmfuncClient};
 use crate::counts::Counts;
 use crate::greeting::{Offer, Upgrade};
-use crate::lock;
+use crate::{lock, try_lock};
 
 /// The client's end of a connection, for all its threads.
 pub struct Connection(Way);
@@ -69,6 +69,20 @@ impl Connection {
         match &self.0 {
             Way::Messages { client, .. } => lock(client).flush(),
             Way::Vmfunc(client) => client.flush(),
+        }
+    }
+
+    /// As [`flush`](Connection::flush), unless another thread uses the connection.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_flush(&self) -> Result<(), Error> {
+        match &self.0 {
+            Way::Messages { client, .. } => match try_lock(client) {
+                Some(mut client) => client.flush(),
+                None => Ok(()),
+            },
+            Way::Vmfunc(client) => client.try_flush(),
         }
     }
 

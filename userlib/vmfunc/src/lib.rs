@@ -35,7 +35,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub use connect::{connect, Connected, Connection};
 pub use counts::{Counts, FunctionCounts};
@@ -87,6 +87,15 @@ fn function_of(parts: &[std::io::IoSlice<'_>]) -> u16 {
 /// Takes a lock. Nothing panics half-way through a change of what these guard.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`lock`], unless another thread has it.
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Bytes of a message given in parts.

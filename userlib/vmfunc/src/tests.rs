@@ -141,6 +141,7 @@ fn config() -> (Config, PathBuf) {
 struct World {
     log: Arc<Mutex<Log>>,
     desk: Arc<Desk<Echo>>,
+    meet: Arc<Barrier>,
     /// What the client has asked for.
     grown: Arc<AtomicU32>,
     ring: Option<Box<dyn Client>>,
@@ -167,7 +168,7 @@ impl World {
         let meet = Arc::new(Barrier::new(parties));
         let echo = Echo {
             log: log.clone(),
-            meet,
+            meet: meet.clone(),
         };
         let desk = Arc::new(Desk::new(areas, echo, MAX, MAX));
         let grown = Arc::<AtomicU32>::default();
@@ -182,6 +183,7 @@ impl World {
         World {
             log,
             desk,
+            meet,
             grown,
             ring: Some(client),
             areas: Some(Areas::new(client_spare.unwrap())),
@@ -401,6 +403,32 @@ fn a_full_batch_is_delivered() {
     let counts = client.counts().of(ECHO);
     assert_eq!((counts.posted, counts.delegated), (RECORDS as u64 + 1, 2));
     assert_eq!((counts.hopped, counts.home), (0, 0));
+}
+
+/// At the end of a process, when another thread's call may never return.
+#[test]
+fn what_is_posted_is_sent_at_last_unless_a_thread_is_at_work() {
+    let mut world = World::meeting(2);
+    let client = world.client(u32::MAX, Refused::Fail);
+    let seen = || world.log.lock().unwrap().requests.len();
+    std::thread::scope(|scope| {
+        post(&client, 1, 12).unwrap();
+        scope.spawn(|| {
+            let request = request(MEET, 2, 0, 12);
+            let sent = client.call(&[IoSlice::new(&request)], &mut Vec::new(), false);
+            sent.unwrap();
+        });
+        while seen() == 0 {
+            std::thread::yield_now();
+        }
+        client.try_flush().unwrap();
+        assert_eq!(seen(), 1, "the call is still under way");
+        world.meet.wait();
+    });
+    post(&client, 3, 12).unwrap();
+    assert_eq!(seen(), 2);
+    client.try_flush().unwrap();
+    assert_eq!(seen(), 3);
 }
 
 #[test]

@@ -394,6 +394,18 @@ pub(crate) fn flush() -> Result<(), cl_int> {
     connection.sent(connection.client.flush())
 }
 
+/// Before the process ends: sends what is kept back, unless a thread is in the middle of a call,
+/// which may never return.
+pub(crate) fn leave() {
+    if made().is_none() {
+        return;
+    }
+    if let Ok(connection) = connection() {
+        // The server, too, learns that this side is gone.
+        let _ = connection.client.try_flush();
+    }
+}
+
 /// Number of the last read that was posted so far.
 pub(crate) fn last_read() -> Result<u64, cl_int> {
     Ok(connection()?.reads().last)

@@ -32,6 +32,7 @@ mod queue;
 mod registry;
 mod stats;
 mod transfer;
+mod unload;
 
 pub use icd::{clGetExtensionFunctionAddress, clIcdGetPlatformIDsKHR};
 

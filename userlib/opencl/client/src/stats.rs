@@ -81,20 +81,15 @@ fn put_ways(text: &mut String, ways: &Counts) {
     );
 }
 
-extern "C" fn at_unload() {
+/// Writes the counts, if they are wanted.
+pub(crate) fn write() {
     let Some(path) = std::env::var_os("WORMHOLE_STATS").filter(|path| !path.is_empty()) else {
         return;
     };
-    let result = std::panic::catch_unwind(|| std::fs::write(&path, json()));
-    if let Ok(Err(error)) = result {
+    if let Err(error) = std::fs::write(&path, json()) {
         log::line(
             Level::Error,
             format_args!("cannot write {}: {error}", path.to_string_lossy()),
         );
     }
 }
-
-/// Run by the loader, after the program's own atexit handlers.
-#[used]
-#[link_section = ".fini_array"]
-static AT_UNLOAD: extern "C" fn() = at_unload;
