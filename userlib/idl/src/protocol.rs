@@ -77,6 +77,10 @@ fn kinds(api: &Api) -> TokenStream {
         let (variant, invalid) = (&handle.variant, &handle.invalid);
         quote!(Kind::#variant => #invalid)
     });
+    let names = api.handles.iter().map(|handle| {
+        let (variant, name) = (&handle.variant, handle.name.to_string());
+        quote!(Kind::#variant => #name)
+    });
     let all = api.handles.iter().map(|handle| {
         let variant = &handle.variant;
         quote!(Kind::#variant)
@@ -89,6 +93,10 @@ fn kinds(api: &Api) -> TokenStream {
         impl Kind {
             /// Every kind.
             pub const ALL: [Kind; #count] = [#(#all),*];
+            /// Its C type.
+            pub fn name(self) -> &'static str {
+                match self { #(#names),* }
+            }
             /// Status that refuses a handle that is not a live one of this kind.
             pub fn invalid(self) -> cl_int {
                 match self { #(#invalid),* }

@@ -99,7 +99,8 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
     })
 }
 
-fn looked_up(function: &Function) -> bool {
+/// Whether the server looks a function up in the vendor's library.
+pub(crate) fn looked_up(function: &Function) -> bool {
     matches!(function.since, Since::Core(major, minor) if (major, minor) <= NEWEST)
 }
 
@@ -118,7 +119,7 @@ fn vendor(api: &Api) -> TokenStream {
     });
     quote! {
         /// The functions of the vendor's library; `None` where it lacks one.
-        #[derive(Default)]
+        #[derive(Clone, Copy, Default)]
         #[allow(missing_docs)]
         pub struct Vendor { #(pub #names: Option<#types>),* }
 

@@ -3,9 +3,10 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
-use wormhole_opencl_server::{Binaries, Library, Limits, ServeError, Session};
+use wormhole_opencl_server::{references, Binaries, Library, Limits, ServeError, Session};
 use wormhole_transport::{Config, Connection, Kind};
 use wormhole_vmfunc::{Handler, Reply};
 
@@ -22,7 +23,7 @@ fn vendor(options: &Options) -> anyhow::Result<wormhole_opencl_server::api::Vend
 }
 
 /// The client of this process.
-struct OpenCl(Session);
+struct OpenCl(Arc<Session>);
 
 impl Handler for OpenCl {
     type Error = ServeError;
@@ -63,13 +64,22 @@ pub fn serve(
     heap::settle();
     watchdog::start(watched).context("cannot watch the connection")?;
     let vendor = vendor(options)?;
+    let vendor = match options.count_references {
+        true => references::counted(vendor),
+        false => vendor,
+    };
     let limits = Limits {
         max_objects: options.max_objects,
         ..Limits::default()
     };
     let binaries = Binaries::new(binaries.to_path_buf(), options.max_binaries);
-    let client = OpenCl(Session::new(vendor, binaries, limits));
+    let session = Arc::new(Session::new(vendor, binaries, limits));
+    let client = OpenCl(session.clone());
     let (max_message, carriers) = (config.limits.max_message, options.carriers);
     wormhole_vmfunc::serve(&mut *server, spare, client, max_message, carriers)?;
+    log::info!("objects left: {}", session.left());
+    if options.count_references {
+        log::info!("references left: {}", references::held());
+    }
     Ok(())
 }

@@ -35,6 +35,9 @@ pub struct Options {
     /// OpenCL library to serve, by name or path.
     #[arg(long, value_name = "LIBRARY", default_value = Library::DEFAULT)]
     pub library: OsString,
+    /// Say at a client's end how many references to the library's objects this program still holds.
+    #[arg(long, hide = true)]
+    pub count_references: bool,
     /// Clients at once; more are turned away.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_clients: usize,

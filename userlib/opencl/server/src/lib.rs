@@ -17,18 +17,21 @@ mod check;
 mod context;
 mod kernel;
 mod library;
+mod live;
 mod objects;
 mod pending;
 mod platform;
 mod program;
 mod query;
 mod queue;
+pub mod references;
 mod session;
 mod transfer;
 mod used;
 
 pub use binaries::Binaries;
 pub use library::{Library, LibraryError};
+pub use live::Live;
 pub use platform::platform_names;
 pub use session::{Limits, ServeError, Session};
 

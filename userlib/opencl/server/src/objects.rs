@@ -8,6 +8,7 @@ use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::Malformed;
 
 use crate::check::Refusal;
+use crate::live::Live;
 
 /// A place of the table.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ pub(crate) struct Objects {
     /// Platforms and devices, by index without the bit that marks them.
     found: Vec<(Kind, usize)>,
     names: FxHashMap<(Kind, usize), Handle>,
-    live: usize,
+    live: Live,
     max: usize,
 }
 
@@ -36,7 +37,7 @@ impl Objects {
             made: Vec::new(),
             found: Vec::new(),
             names: FxHashMap::default(),
-            live: 0,
+            live: Live::default(),
             max,
         }
     }
@@ -117,7 +118,7 @@ impl Objects {
             object: Some((kind, object)),
         };
         self.names.insert((kind, object), handle);
-        self.live += 1;
+        self.live.add(kind, 1);
     }
 
     /// Takes an object out.
@@ -127,11 +128,16 @@ impl Objects {
             return None;
         }
         self.made.get_mut(handle.index() as usize)?.object = None;
-        self.live -= 1;
+        self.live.add(kind, -1);
         if self.names.get(&(kind, object)) == Some(&handle) {
             self.names.remove(&(kind, object));
         }
         Some(object)
+    }
+
+    /// How many the client has.
+    pub(crate) fn live(&self) -> Live {
+        self.live
     }
 
     /// Names of platforms or devices, which get one when they are first seen.
@@ -201,7 +207,9 @@ mod tests {
         assert!(objects.vacant_made(old).is_err());
         let new = Handle::made(3, 2);
         objects.vacant_made(new).unwrap();
+        assert!(objects.live().is_none());
         objects.insert(Kind::Mem, new, 0x2000);
+        assert_eq!(objects.live().to_string(), "1 cl_mem");
         assert_eq!(status(objects.get(Kind::Mem, old)), CL_INVALID_MEM_OBJECT);
         assert_eq!(
             status(objects.get(Kind::Mem, Handle::made(2, 1))),

@@ -20,6 +20,7 @@ use crate::account::Accounts;
 use crate::api::{dispatch, Vendor};
 use crate::binaries::Binaries;
 use crate::check::Refusal;
+use crate::live::Live;
 use crate::objects::Objects;
 use crate::pending::Pending;
 
@@ -84,6 +85,13 @@ impl Session {
             binaries,
             limits,
         }))
+    }
+
+    /// The objects that the client has not released, once all that has completed is let go of.
+    pub fn left(&self) -> Live {
+        let mut locked = self.0.lock();
+        locked.take_landed();
+        locked.objects.live()
     }
 
     /// Carries out one request. `None` if it is a posted one.

@@ -54,7 +54,9 @@ impl Daemon {
     ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wormhole-server"));
         vendor_environment(&mut command);
-        command.arg("--opencl").env("WORMHOLE_LOG", "debug");
+        command
+            .args(["--opencl", "--count-references"])
+            .env("WORMHOLE_LOG", "debug");
         match transport {
             Transport::Tcp => command.args(["--tcp", "127.0.0.1:0"]),
             Transport::Memfd => command.arg("--memfd").arg(socket()),
@@ -104,6 +106,23 @@ impl Daemon {
                 Err(_) => panic!("no \"{text}\" in the log:\n{}", self.seen.join("\n")),
             }
         }
+    }
+
+    /// What the next client in the log to have gone has left behind: objects, and references that
+    /// its process holds to the vendor's.
+    pub fn wait_for_left(&mut self) -> (String, String) {
+        let mut left = |what: &str| {
+            let line = self.wait_for(what);
+            let (_, left) = line.split_once(what).expect("just seen");
+            left.to_owned()
+        };
+        (left("objects left: "), left("references left: "))
+    }
+
+    /// Fails if the next client in the log to have gone has left something behind.
+    pub fn wait_for_clean(&mut self) {
+        let nothing = || "none".to_owned();
+        assert_eq!(self.wait_for_left(), (nothing(), nothing()));
     }
 
     /// Pid of the process that serves the next client in the log.

@@ -321,6 +321,7 @@ static void launches(int argc)
 	OK(clEnqueueReadBuffer(unordered, b, CL_FALSE, 0, sizeof(out), out, 1, &third, NULL));
 	OK(clFinish(unordered));
 	EXPECT(out[0] == 2 && out[255] == 2 && out[256] == 0);
+	OK(clReleaseEvent(third));
 	OK(clEnqueueMarker(queue, &third));
 	OK(clEnqueueBarrier(queue));
 	/* PoCL ends the process at this one. */
@@ -388,7 +389,6 @@ int main(int argc, char **argv)
 	programs();
 	launches(argc);
 	binaries();
-	OK(clReleaseCommandQueue(queue));
-	OK(clReleaseContext(context));
+	close_device();
 	return finish();
 }

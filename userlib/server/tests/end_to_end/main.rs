@@ -5,6 +5,7 @@
 //! Needs a C compiler, clinfo, the ICD loader's development files and an OpenCL
 //! implementation (Debian: gcc, clinfo, ocl-icd-opencl-dev, pocl-opencl-icd).
 
+mod amounts;
 mod daemon;
 mod death;
 mod hostile;

@@ -55,6 +55,12 @@ static inline void open_device(void)
 		exit(4);
 }
 
+static inline void close_device(void)
+{
+	OK(clReleaseCommandQueue(queue));
+	OK(clReleaseContext(context));
+}
+
 static inline cl_program build(const char *source)
 {
 	cl_int err;

@@ -86,3 +86,8 @@ pub fn stdout_of(output: &Output) -> String {
     );
     stdout
 }
+
+/// The line that says how it went.
+pub fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}

@@ -5,19 +5,16 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::daemon::{library, vendor_environment, Daemon, Transport};
-use crate::program::{compile, run, stdout_of};
+use crate::program::{compile, last_line, run, stdout_of};
 
 fn on_server(transport: Transport, program: &Path) -> String {
-    let daemon = Daemon::start(transport);
+    let mut daemon = Daemon::start(transport);
     let mut command = Command::new(program);
     daemon.point(&mut command);
     let stdout = stdout_of(&run(command.env("WORMHOLE_LOG", "warn")));
+    daemon.wait_for_clean();
     daemon.stop();
     stdout
-}
-
-fn last_line(text: &str) -> &str {
-    text.lines().last().unwrap_or_default()
 }
 
 /// What clinfo prints of the first device, by label.
@@ -36,10 +33,11 @@ fn clinfo_agrees(transport: Transport) {
     let mut native = Command::new("clinfo");
     vendor_environment(&mut native);
     let native = clinfo(&mut native);
-    let daemon = Daemon::start(transport);
+    let mut daemon = Daemon::start(transport);
     let mut command = Command::new("clinfo");
     daemon.point(&mut command);
     let remote = clinfo(&mut command);
+    daemon.wait_for_clean();
     daemon.stop();
     let value = |list: &[(String, String)], label: &str| {
         let found = list.iter().find(|(name, _)| name == label);
@@ -145,11 +143,12 @@ fn threads_share_a_connection() {
 fn large_transfers_go_in_pieces() {
     let program = compile("../../samples/vadd.c");
     for transport in [Transport::Tcp, Transport::Memfd] {
-        let daemon = Daemon::start(transport);
+        let mut daemon = Daemon::start(transport);
         let mut command = Command::new(&program);
         daemon.point(&mut command);
         let stdout = stdout_of(&run(command.args(["-n", "4300000"])));
         assert_eq!(last_line(&stdout), "vadd: n=4300000 verified=yes");
+        daemon.wait_for_clean();
         daemon.stop();
     }
 }
@@ -183,7 +182,7 @@ fn mistakes_get_their_status() {
 #[test]
 fn calls_are_counted() {
     let program = compile("../../samples/vadd.c");
-    let daemon = Daemon::start(Transport::Tcp);
+    let mut daemon = Daemon::start(Transport::Tcp);
     let path = program.with_extension("json");
     let mut command = Command::new(&program);
     daemon.point(&mut command);
@@ -203,6 +202,8 @@ fn calls_are_counted() {
     // Arguments, launch, write, read and what is released are not waited for.
     assert!(count("posted") >= 7, "{text}");
     assert!(count("sync") < calls, "{text}");
+    daemon.wait_for_clean();
+    daemon.stop();
 }
 
 /// A token outlives the client that got it, and with a directory the server.
@@ -212,21 +213,26 @@ fn a_program_is_made_from_a_token_of_before() {
     let token = program.with_extension("token");
     let store = program.with_extension("store");
     let options = || ["--binaries".as_ref(), store.as_os_str()];
-    let use_it = |daemon: &Daemon, how: &str| {
+    let use_it = |daemon: &mut Daemon, how: &str| {
         let mut command = Command::new(&program);
         daemon.point(&mut command);
-        stdout_of(&run(command.arg(how).arg(&token)))
+        let stdout = stdout_of(&run(command.arg(how).arg(&token)));
+        daemon.wait_for_clean();
+        stdout
     };
-    let daemon = Daemon::start_with(Transport::Tcp, options());
-    assert_eq!(last_line(&use_it(&daemon, "save")), "all as expected");
-    assert_eq!(last_line(&use_it(&daemon, "load")), "all as expected");
+    let mut daemon = Daemon::start_with(Transport::Tcp, options());
+    assert_eq!(last_line(&use_it(&mut daemon, "save")), "all as expected");
+    assert_eq!(last_line(&use_it(&mut daemon, "load")), "all as expected");
     daemon.stop();
-    let daemon = Daemon::start_with(Transport::Tcp, options());
-    assert_eq!(last_line(&use_it(&daemon, "load")), "all as expected");
+    let mut daemon = Daemon::start_with(Transport::Tcp, options());
+    assert_eq!(last_line(&use_it(&mut daemon, "load")), "all as expected");
     daemon.stop();
     // To another server it means nothing.
-    let daemon = Daemon::start(Transport::Tcp);
-    assert_eq!(last_line(&use_it(&daemon, "refused")), "all as expected");
+    let mut daemon = Daemon::start(Transport::Tcp);
+    assert_eq!(
+        last_line(&use_it(&mut daemon, "refused")),
+        "all as expected"
+    );
     daemon.stop();
 }
 
@@ -238,7 +244,7 @@ fn the_drop_in_replaces_the_loader() {
     std::fs::create_dir_all(&directory).expect("the target directory is writable");
     std::fs::copy(library("libOpenCL.so"), directory.join("libOpenCL.so.1"))
         .expect("the target directory is writable");
-    let daemon = Daemon::start(Transport::Tcp);
+    let mut daemon = Daemon::start(Transport::Tcp);
     let mut command = Command::new(&program);
     daemon.point(&mut command);
     // Not an ICD: the loader would find it, and there is to be no loader.
@@ -247,13 +253,14 @@ fn the_drop_in_replaces_the_loader() {
         .env("LD_LIBRARY_PATH", &directory);
     let stdout = stdout_of(&run(&mut command));
     assert_eq!(last_line(&stdout), "all as expected");
+    daemon.wait_for_clean();
     daemon.stop();
 }
 
 #[test]
 fn several_clients_at_once() {
     let program = compile("../../samples/sgemm.c");
-    let daemon = Daemon::start(Transport::Tcp);
+    let mut daemon = Daemon::start(Transport::Tcp);
     let clients: Vec<_> = (0..3)
         .map(|_| {
             let mut command = Command::new(&program);
@@ -264,6 +271,7 @@ fn several_clients_at_once() {
     for client in clients {
         let stdout = client.join().expect("the client succeeds");
         assert_eq!(last_line(&stdout), "sgemm: n=64 verified=yes");
+        daemon.wait_for_clean();
     }
     daemon.stop();
 }

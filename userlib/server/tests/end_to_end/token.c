@@ -22,6 +22,8 @@ int main(int argc, char **argv)
 		OK(clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof(bytes), &bytes, NULL));
 		file = fopen(argv[2], "wb");
 		EXPECT(file && fwrite(bytes, 1, len, file) == len && fclose(file) == 0);
+		OK(clReleaseProgram(program));
+		close_device();
 		return finish();
 	}
 	file = fopen(argv[2], "rb");
@@ -29,6 +31,7 @@ int main(int argc, char **argv)
 	program = clCreateProgramWithBinary(context, 1, &device, &len, &given, &status, &err);
 	if (strcmp(argv[1], "refused") == 0) {
 		STATUS(err, CL_INVALID_BINARY);
+		close_device();
 		return finish();
 	}
 	OK(err);
@@ -37,5 +40,6 @@ int main(int argc, char **argv)
 	OK(err);
 	OK(clReleaseKernel(kernel));
 	OK(clReleaseProgram(program));
+	close_device();
 	return finish();
 }
