@@ -33,6 +33,7 @@ handle                  8 bytes: the index of an object's name, then the generat
                         of that index, 4 bytes each. 0 is ``NULL``.
 bytes, text             how many, 4 bytes, and they; text has no terminator
 list of …               how many, 4 bytes, and that many of it
+3 of …                  that many of it
 optional …              a byte, 0 or 1, and if that is 1 the value
 kind of argument        a byte: 0 unknown, 1 memory object, 2 sampler, 3 local
                         memory, 4 a value, whose length follows in 4 bytes
@@ -169,9 +170,14 @@ fn words(ty: &TokenStream) -> String {
 }
 
 fn words_of(ty: &Type) -> String {
-    let Type::Path(path) = ty else {
+    let path = match ty {
+        Type::Path(path) => path,
+        Type::Array(array) => {
+            let len = &array.len;
+            return format!("{} of {}", quote::quote!(#len), words_of(&array.elem));
+        }
         // The only other one is a slice of bytes.
-        return "bytes".into();
+        _ => return "bytes".into(),
     };
     let Some(last) = path.path.segments.last() else {
         return String::new();

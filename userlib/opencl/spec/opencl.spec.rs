@@ -165,7 +165,8 @@ unsafe extern "C" {
     ) -> cl_mem;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(local)]
+    #[custom(client = crate::image::create_2d)]
     pub fn clCreateImage2D(
         context: cl_context, flags: cl_mem_flags, image_format: *const cl_image_format,
         image_width: usize, image_height: usize, image_row_pitch: usize, host_ptr: *mut c_void,
@@ -173,7 +174,8 @@ unsafe extern "C" {
     ) -> cl_mem;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(local)]
+    #[custom(client = crate::image::create_3d)]
     pub fn clCreateImage3D(
         context: cl_context, flags: cl_mem_flags, image_format: *const cl_image_format,
         image_width: usize, image_height: usize, image_depth: usize, image_row_pitch: usize,
@@ -209,9 +211,12 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[query(before = crate::image::answer)]
     pub fn clGetImageInfo(
-        image: cl_mem, param_name: cl_image_info, param_value_size: usize, param_value: *mut c_void,
+        image: cl_mem, param_name: cl_image_info, param_value_size: usize,
+        #[typed_by(param_name, CL_IMAGE_BUFFER => cl_mem)]
+        param_value: *mut c_void,
         param_value_size_ret: *mut usize,
     ) -> cl_int;
 
@@ -452,7 +457,13 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync if blocking_read != 0 else posted)]
+    #[blocking]
+    #[defer(command_queue)]
+    #[report(command_queue)]
+    #[custom(client = crate::image::read, server = crate::volume::read_image)]
+    #[message(request(command_queue: Handle, image: Handle, read: u64, origin: [u64; 3], region:
+        [u64; 3], event_wait_list: Vec<Handle>, event: Handle), reply(data: &'a [u8]))]
     pub fn clEnqueueReadImage(
         command_queue: cl_command_queue, image: cl_mem, blocking_read: cl_bool,
         origin: *const usize, region: *const usize, row_pitch: usize, slice_pitch: usize,
@@ -461,7 +472,13 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync if blocking_write != 0 else posted)]
+    #[blocking]
+    #[defer(command_queue)]
+    #[report(command_queue)]
+    #[custom(client = crate::image::write, server = crate::volume::write_image)]
+    #[message(request(command_queue: Handle, image: Handle, blocking: u8, origin: [u64; 3], region:
+        [u64; 3], data: &'a [u8], event_wait_list: Vec<Handle>, event: Handle), reply())]
     pub fn clEnqueueWriteImage(
         command_queue: cl_command_queue, image: cl_mem, blocking_write: cl_bool,
         origin: *const usize, region: *const usize, input_row_pitch: usize,
@@ -470,27 +487,45 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(posted)]
+    #[defer(command_queue)]
+    #[custom(client = crate::image::copy)]
     pub fn clEnqueueCopyImage(
         command_queue: cl_command_queue, src_image: cl_mem, dst_image: cl_mem,
-        src_origin: *const usize, dst_origin: *const usize, region: *const usize,
+        #[input(len = 3)]
+        src_origin: *const usize,
+        #[input(len = 3)]
+        dst_origin: *const usize,
+        #[input(len = 3)]
+        region: *const usize,
         num_events_in_wait_list: cl_uint, event_wait_list: *const cl_event, event: *mut cl_event,
     ) -> cl_int;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(posted)]
+    #[defer(command_queue)]
+    #[custom(client = crate::image::copy_to_buffer)]
     pub fn clEnqueueCopyImageToBuffer(
         command_queue: cl_command_queue, src_image: cl_mem, dst_buffer: cl_mem,
-        src_origin: *const usize, region: *const usize, dst_offset: usize,
+        #[input(len = 3)]
+        src_origin: *const usize,
+        #[input(len = 3)]
+        region: *const usize,
+        dst_offset: usize,
         num_events_in_wait_list: cl_uint, event_wait_list: *const cl_event, event: *mut cl_event,
     ) -> cl_int;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(posted)]
+    #[defer(command_queue)]
+    #[custom(client = crate::image::copy_from_buffer)]
     pub fn clEnqueueCopyBufferToImage(
         command_queue: cl_command_queue, src_buffer: cl_mem, dst_image: cl_mem, src_offset: usize,
-        dst_origin: *const usize, region: *const usize, num_events_in_wait_list: cl_uint,
-        event_wait_list: *const cl_event, event: *mut cl_event,
+        #[input(len = 3)]
+        dst_origin: *const usize,
+        #[input(len = 3)]
+        region: *const usize,
+        num_events_in_wait_list: cl_uint, event_wait_list: *const cl_event, event: *mut cl_event,
     ) -> cl_int;
 
     #[since(1.0)]
@@ -503,7 +538,8 @@ unsafe extern "C" {
     ) -> *mut c_void;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(local)]
+    #[custom(client = crate::map::map_image)]
     pub fn clEnqueueMapImage(
         command_queue: cl_command_queue, image: cl_mem, blocking_map: cl_bool,
         map_flags: cl_map_flags, origin: *const usize, region: *const usize,
@@ -715,7 +751,14 @@ unsafe extern "C" {
     pub fn clSetUserEventStatus(event: cl_event, execution_status: cl_int) -> cl_int;
 
     #[since(1.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync if blocking_read != 0 else posted)]
+    #[blocking]
+    #[defer(command_queue)]
+    #[report(command_queue)]
+    #[custom(client = crate::rect::read, server = crate::volume::read_rect)]
+    #[message(request(command_queue: Handle, buffer: Handle, read: u64, origin: [u64; 3], region:
+        [u64; 3], row_pitch: u64, slice_pitch: u64, event_wait_list: Vec<Handle>, event: Handle),
+        reply(data: &'a [u8]))]
     pub fn clEnqueueReadBufferRect(
         command_queue: cl_command_queue, buffer: cl_mem, blocking_read: cl_bool,
         buffer_origin: *const usize, host_origin: *const usize, region: *const usize,
@@ -725,7 +768,14 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync if blocking_write != 0 else posted)]
+    #[blocking]
+    #[defer(command_queue)]
+    #[report(command_queue)]
+    #[custom(client = crate::rect::write, server = crate::volume::write_rect)]
+    #[message(request(command_queue: Handle, buffer: Handle, blocking: u8, origin: [u64; 3], region:
+        [u64; 3], row_pitch: u64, slice_pitch: u64, data: &'a [u8], event_wait_list: Vec<Handle>,
+        event: Handle), reply())]
     pub fn clEnqueueWriteBufferRect(
         command_queue: cl_command_queue, buffer: cl_mem, blocking_write: cl_bool,
         buffer_origin: *const usize, host_origin: *const usize, region: *const usize,
@@ -737,6 +787,7 @@ unsafe extern "C" {
     #[since(1.1)]
     #[call(posted)]
     #[defer(command_queue)]
+    #[custom(client = crate::rect::copy)]
     pub fn clEnqueueCopyBufferRect(
         command_queue: cl_command_queue, src_buffer: cl_mem, dst_buffer: cl_mem,
         #[input(len = 3)]
@@ -788,7 +839,12 @@ unsafe extern "C" {
     pub fn clReleaseDevice(device: cl_device_id) -> cl_int;
 
     #[since(1.2)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[custom(client = crate::image::create, server = crate::image::create)]
+    #[message(request(context: Handle, flags: cl_mem_flags, channel_order: u32, channel_data_type:
+        u32, image_type: u32, sizes: [u64; 4], row_pitch: u64, slice_pitch: u64, num_mip_levels:
+        u32, num_samples: u32, mem: Handle, data: Option<&'a [u8]>, new: Handle),
+        reply(element_size: u64, size: u64))]
     pub fn clCreateImage(
         context: cl_context, flags: cl_mem_flags, image_format: *const cl_image_format,
         image_desc: *const cl_image_desc, host_ptr: *mut c_void, errcode_ret: *mut cl_int,
@@ -850,11 +906,18 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.2)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(posted)]
+    #[defer(command_queue)]
+    #[custom(client = crate::image::fill)]
     pub fn clEnqueueFillImage(
-        command_queue: cl_command_queue, image: cl_mem, fill_color: *const c_void,
-        origin: *const usize, region: *const usize, num_events_in_wait_list: cl_uint,
-        event_wait_list: *const cl_event, event: *mut cl_event,
+        command_queue: cl_command_queue, image: cl_mem,
+        #[input(bytes = 16)]
+        fill_color: *const c_void,
+        #[input(len = 3)]
+        origin: *const usize,
+        #[input(len = 3)]
+        region: *const usize,
+        num_events_in_wait_list: cl_uint, event_wait_list: *const cl_event, event: *mut cl_event,
     ) -> cl_int;
 
     #[since(1.2)]

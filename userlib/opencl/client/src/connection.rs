@@ -15,6 +15,7 @@ use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_DEVICE_NOT_AVAILABLE, CL_OUT_OF_RESOURCES};
 use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
 use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::pitched::Pitched;
 use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::{Malformed, Writer};
 use wormhole_transport::{Config, Error};
@@ -80,10 +81,12 @@ impl Drop for Call<'_> {
 ///
 /// # Invariants
 /// `len` bytes at `pointer` are valid for writing until the read has completed
-/// or [`cancel`] was called with `pointer`.
+/// or [`cancel`] was called for them.
 pub(crate) struct Landing {
     pointer: usize,
     len: usize,
+    /// Of a box: what it is like at `pointer`. Its rows alone are valid.
+    pitched: Option<Pitched>,
     queue: Handle,
 }
 
@@ -94,8 +97,39 @@ impl Landing {
         Landing {
             pointer: pointer as usize,
             len,
+            pitched: None,
             queue,
         }
+    }
+
+    /// For the packed bytes of a box at `pointer`.
+    ///
+    /// # Safety
+    /// The caller promises the invariants for the box's rows.
+    pub(crate) unsafe fn pitched(pointer: *mut u8, pitched: Pitched, queue: Handle) -> Self {
+        Landing {
+            pointer: pointer as usize,
+            len: pitched.len(),
+            pitched: Some(pitched),
+            queue,
+        }
+    }
+
+    /// Puts the data where it belongs, which has the right length.
+    fn put(&self, data: &[u8]) {
+        let target = self.pointer as *mut u8;
+        // SAFETY: by the invariants the memory is valid: the read has not completed
+        // for the program before the call that brought the data returns.
+        unsafe {
+            match self.pitched {
+                Some(pitched) => pitched.put(data, target),
+                None => std::ptr::copy_nonoverlapping(data.as_ptr(), target, data.len()),
+            }
+        }
+    }
+
+    fn end(&self) -> usize {
+        self.pointer + self.pitched.map_or(self.len, |pitched| pitched.span())
     }
 }
 
@@ -319,11 +353,7 @@ impl Reads {
         if data.len() != landing.len {
             return Err(Malformed::Contradiction("a read of another length"));
         }
-        // SAFETY: by the invariants of Landing the memory is valid: the read
-        // has not completed for the program before this call returns.
-        unsafe {
-            std::ptr::copy_nonoverlapping(data.as_ptr(), landing.pointer as *mut u8, data.len());
-        }
+        landing.put(data);
         Ok(())
     }
 }
@@ -334,6 +364,17 @@ impl Reads {
 /// Only if it cannot be sent.
 pub(crate) fn post<'a, R: Request<'a>>(request: &R) -> Result<(), cl_int> {
     connection()?.post(&request.frame())
+}
+
+/// Sends a request, and waits for its answer if `wait`.
+///
+/// # Errors
+/// The server's status, or that the server cannot be reached.
+pub(crate) fn send<'a, R: Request<'a>>(request: &R, wait: bool) -> Result<(), cl_int> {
+    match wait {
+        true => call(request, |_| ()),
+        false => post(request),
+    }
 }
 
 /// Sends a request and takes what is wanted from the reply.
@@ -378,13 +419,13 @@ pub(crate) fn post_read<'a, R: Request<'a>>(
     connection.sent(posted)
 }
 
-/// Forgets the reads that would land at `pointer`, which becomes invalid.
-pub(crate) fn cancel(pointer: usize) {
+/// Forgets the reads that would land in the `len` bytes at `pointer`, which become invalid.
+pub(crate) fn cancel(pointer: usize, len: usize) {
     if let Ok(connection) = connection() {
         connection
             .reads()
             .waiting
-            .retain(|_, landing| landing.pointer != pointer);
+            .retain(|_, landing| landing.end() <= pointer || landing.pointer >= pointer + len);
     }
 }
 

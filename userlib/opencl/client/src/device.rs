@@ -31,9 +31,9 @@ fn number<const N: usize>(bytes: [u8; N]) -> Option<Result<Vec<u8>, cl_int>> {
 /// Queries that the client answers itself.
 pub(crate) fn answer(_device: &Object, name: cl_device_info) -> Option<Result<Vec<u8>, cl_int>> {
     match name {
-        // Images, sub-devices and linking are not forwarded, and the host's
-        // memory is not the device's.
-        CL_DEVICE_IMAGE_SUPPORT | CL_DEVICE_HOST_UNIFIED_MEMORY | CL_DEVICE_LINKER_AVAILABLE => {
+        // Sub-devices and linking are not forwarded, and the host's memory is not
+        // the device's.
+        CL_DEVICE_HOST_UNIFIED_MEMORY | CL_DEVICE_LINKER_AVAILABLE => {
             number(CL_FALSE.to_ne_bytes())
         }
         CL_DEVICE_PARTITION_MAX_SUB_DEVICES => number(1u32.to_ne_bytes()),

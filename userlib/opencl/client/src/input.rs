@@ -28,6 +28,22 @@ pub(crate) unsafe fn array<'a, T>(
     Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 
+/// The three numbers of an origin or a region.
+///
+/// # Errors
+/// `CL_INVALID_VALUE` if the pointer is null.
+///
+/// # Safety
+/// `pointer` is null or valid for reading three numbers.
+pub(crate) unsafe fn triple(pointer: *const usize) -> Result<[usize; 3], cl_int> {
+    use wormhole_opencl_protocol::constants::CL_INVALID_VALUE as INVALID;
+    // SAFETY: the caller promises it.
+    match unsafe { array(pointer, 3, INVALID) }? {
+        [x, y, z] => Ok([*x, *y, *z]),
+        _ => Err(INVALID),
+    }
+}
+
 /// An array that may be absent.
 ///
 /// # Errors

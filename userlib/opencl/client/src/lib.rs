@@ -19,6 +19,7 @@ mod device;
 mod entry;
 mod event;
 mod icd;
+mod image;
 mod input;
 mod kernel;
 mod log;
@@ -29,10 +30,12 @@ mod platform;
 mod program;
 mod query;
 mod queue;
+mod rect;
 mod registry;
 mod stats;
 mod transfer;
 mod unload;
+mod volume;
 
 pub use icd::{clGetExtensionFunctionAddress, clIcdGetPlatformIDsKHR};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Mapping: memory of the client that is read from the buffer at map and, if
-//! mapped for writing, written to it at unmap.
+//! Mapping: memory of the client that is read from the buffer or image at map
+//! and, if mapped for writing, written to it at unmap.
 
 use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::collections::HashMap;
@@ -13,8 +13,10 @@ use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::*;
 
+use crate::image::Part;
 use crate::object::{Object, Shadow};
 use crate::transfer::{self, Range, Wanted};
+use crate::volume::Volume;
 use crate::{connection, input, registry};
 
 /// Alignment of mapped memory: that of the largest type, `long16`.
@@ -46,24 +48,73 @@ impl Backing {
 
 impl Drop for Backing {
     fn drop(&mut self) {
-        connection::cancel(self.pointer);
+        connection::cancel(self.pointer, self.layout.size());
         // SAFETY: by the invariants.
         unsafe { dealloc(self.pointer as *mut u8, self.layout) };
     }
 }
 
+/// What is mapped.
+enum Mapped {
+    Buffer { offset: usize, size: usize },
+    Image(Volume),
+}
+
 struct Mapping {
-    offset: usize,
-    size: usize,
+    mapped: Mapped,
     writes: bool,
     /// `None` if it is the program's own memory.
     backing: Option<Backing>,
 }
 
-/// By buffer and address. The program's own memory may be mapped repeatedly.
+/// By object and address. The program's own memory may be mapped repeatedly.
 type Mappings = HashMap<(Handle, usize), Vec<Mapping>>;
 
 static MAPPINGS: LazyLock<Mutex<Mappings>> = LazyLock::new(Mutex::default);
+
+fn keep(key: (Handle, usize), mapping: Mapping) {
+    let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    mappings.entry(key).or_default().push(mapping);
+}
+
+/// What a mapping is for.
+struct Access {
+    writes: bool,
+    /// What was there is of no interest.
+    invalidates: bool,
+    /// Flags of objects that may not be mapped so.
+    forbidden: cl_mem_flags,
+    contradicts: bool,
+}
+
+impl Access {
+    fn of(flags: cl_map_flags) -> Self {
+        let access = CL_MAP_READ | CL_MAP_WRITE;
+        let invalidates = flags & CL_MAP_WRITE_INVALIDATE_REGION != 0;
+        let writes = flags & CL_MAP_WRITE != 0 || invalidates;
+        let mut forbidden = CL_MEM_HOST_NO_ACCESS;
+        if flags & CL_MAP_READ != 0 {
+            forbidden |= CL_MEM_HOST_WRITE_ONLY;
+        }
+        if writes {
+            forbidden |= CL_MEM_HOST_READ_ONLY;
+        }
+        let unknown = flags & !(access | CL_MAP_WRITE_INVALIDATE_REGION) != 0;
+        Access {
+            writes,
+            invalidates,
+            forbidden,
+            contradicts: unknown || invalidates && flags & access != 0,
+        }
+    }
+
+    fn check(&self) -> Result<(), cl_int> {
+        match self.contradicts {
+            true => Err(CL_INVALID_VALUE),
+            false => Ok(()),
+        }
+    }
+}
 
 /// An event for a command that moves nothing: the server's marker.
 fn marker(queue: &Arc<Object>, waits: Vec<Handle>, event: Wanted) -> Result<(), cl_int> {
@@ -95,20 +146,9 @@ pub(crate) unsafe fn map_buffer(
     event_wait_list: *const cl_event,
     event: *mut cl_event,
 ) -> Result<*mut c_void, cl_int> {
-    let access = CL_MAP_READ | CL_MAP_WRITE;
-    let invalidate = map_flags & CL_MAP_WRITE_INVALIDATE_REGION != 0;
-    let mut forbidden = CL_MEM_HOST_NO_ACCESS;
-    if map_flags & CL_MAP_READ != 0 {
-        forbidden |= CL_MEM_HOST_WRITE_ONLY;
-    }
-    if map_flags & CL_MAP_WRITE != 0 || invalidate {
-        forbidden |= CL_MEM_HOST_READ_ONLY;
-    }
-    let range = Range::new(command_queue, buffer, offset, size, forbidden)?;
-    let unknown = map_flags & !(access | CL_MAP_WRITE_INVALIDATE_REGION) != 0;
-    if unknown || invalidate && map_flags & access != 0 {
-        return Err(CL_INVALID_VALUE);
-    }
+    let access = Access::of(map_flags);
+    let range = Range::new(command_queue, buffer, offset, size, access.forbidden)?;
+    access.check()?;
     let Some(Shadow::Memory { host_ptr, maps, .. }) = range.buffer.shadow() else {
         return Err(CL_INVALID_MEM_OBJECT);
     };
@@ -127,7 +167,7 @@ pub(crate) unsafe fn map_buffer(
         }
         base => (base + offset, None),
     };
-    if invalidate {
+    if access.invalidates {
         marker(&range.queue, waits, event)?;
     } else {
         let blocking = blocking_map != CL_FALSE;
@@ -136,17 +176,83 @@ pub(crate) unsafe fn map_buffer(
     }
     maps.fetch_add(1, Ordering::Relaxed);
     let mapping = Mapping {
-        offset,
-        size,
-        writes: map_flags & CL_MAP_WRITE != 0 || invalidate,
+        mapped: Mapped::Buffer { offset, size },
+        writes: access.writes,
         backing,
     };
-    MAPPINGS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .entry((range.buffer.handle(), pointer))
-        .or_default()
-        .push(mapping);
+    keep((range.buffer.handle(), pointer), mapping);
+    Ok(pointer as *mut c_void)
+}
+
+/// `clEnqueueMapImage`: where the program's own memory is not used, the region is
+/// mapped packed.
+///
+/// # Safety
+/// As the specification says.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn map_image(
+    command_queue: cl_command_queue,
+    image: cl_mem,
+    blocking_map: cl_bool,
+    map_flags: cl_map_flags,
+    origin: *const usize,
+    region: *const usize,
+    image_row_pitch: *mut usize,
+    image_slice_pitch: *mut usize,
+    num_events_in_wait_list: cl_uint,
+    event_wait_list: *const cl_event,
+    event: *mut cl_event,
+) -> Result<*mut c_void, cl_int> {
+    let access = Access::of(map_flags);
+    // SAFETY: the caller promises it.
+    let part = unsafe { Part::new(command_queue, image, origin, region, access.forbidden) }?;
+    access.check()?;
+    if image_row_pitch.is_null() || image_slice_pitch.is_null() && part.image().has_slices() {
+        return Err(CL_INVALID_VALUE);
+    }
+    let object = part.object().clone();
+    let Some(Shadow::Memory { host_ptr, maps, .. }) = object.shadow() else {
+        return Err(CL_INVALID_MEM_OBJECT);
+    };
+    // SAFETY: the caller promises it.
+    let (waits, event) = unsafe {
+        (
+            input::wait_list(num_events_in_wait_list, event_wait_list)?,
+            Wanted::new(event, part.queue())?,
+        )
+    };
+    event.call_it(CL_COMMAND_MAP_IMAGE);
+    let (start, memory) = part.mapped()?;
+    let (pointer, backing) = match host_ptr {
+        0 => {
+            let backing = Backing::new(memory.len())?;
+            (backing.pointer, Some(backing))
+        }
+        base => (base + start, None),
+    };
+    let slice_pitch = part.image().reported_slice_pitch(&memory);
+    let volume = part.at(memory);
+    if access.invalidates {
+        marker(&volume.queue, waits, event)?;
+    } else {
+        let blocking = blocking_map != CL_FALSE;
+        // SAFETY: the memory lives until it is unmapped, which cancels the read.
+        unsafe { volume.read(pointer as *mut u8, blocking, &waits, event) }?;
+    }
+    // SAFETY: checked above, and the caller promises the rest.
+    unsafe {
+        image_row_pitch.write(memory.row_pitch());
+        if !image_slice_pitch.is_null() {
+            image_slice_pitch.write(slice_pitch);
+        }
+    }
+    maps.fetch_add(1, Ordering::Relaxed);
+    let mapping = Mapping {
+        mapped: Mapped::Image(volume),
+        writes: access.writes,
+        backing,
+    };
+    keep((object.handle(), pointer), mapping);
     Ok(pointer as *mut c_void)
 }
 
@@ -188,16 +294,26 @@ pub(crate) unsafe fn unmap(
     if !mapping.writes {
         return marker(&queue, waits, event);
     }
-    let range = Range {
-        queue,
-        buffer,
-        offset: mapping.offset,
-        size: mapping.size,
-    };
-    // SAFETY: mapped memory is valid until here: ours is freed below, and the
-    // program promised its own.
-    let data = unsafe { input::bytes(mapped_ptr.cast(), mapping.size, CL_INVALID_VALUE) }?;
-    transfer::write(&range, data, false, waits, event)?;
-    drop(mapping.backing);
+    let backing = mapping.backing;
+    match mapping.mapped {
+        Mapped::Buffer { offset, size } => {
+            let range = Range {
+                queue,
+                buffer,
+                offset,
+                size,
+            };
+            // SAFETY: mapped memory is valid until here: ours is freed below, and the
+            // program promised its own.
+            let data = unsafe { input::bytes(mapped_ptr.cast(), size, CL_INVALID_VALUE) }?;
+            transfer::write(&range, data, false, waits, event)?;
+        }
+        Mapped::Image(volume) => {
+            let volume = Volume { queue, ..volume };
+            // SAFETY: as above.
+            unsafe { volume.write(mapped_ptr.cast(), false, &waits, event) }?;
+        }
+    }
+    drop(backing);
     Ok(())
 }

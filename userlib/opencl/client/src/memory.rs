@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::*;
@@ -12,13 +13,14 @@ use crate::api::marshal;
 use crate::object::{Object, Shadow};
 use crate::registry;
 
-const HOST_ACCESS: cl_mem_flags =
+pub(crate) const HOST_ACCESS: cl_mem_flags =
     CL_MEM_HOST_WRITE_ONLY | CL_MEM_HOST_READ_ONLY | CL_MEM_HOST_NO_ACCESS;
-const DEVICE_ACCESS: cl_mem_flags = CL_MEM_READ_WRITE | CL_MEM_WRITE_ONLY | CL_MEM_READ_ONLY;
-const HOST_POINTER: cl_mem_flags =
+pub(crate) const DEVICE_ACCESS: cl_mem_flags =
+    CL_MEM_READ_WRITE | CL_MEM_WRITE_ONLY | CL_MEM_READ_ONLY;
+pub(crate) const HOST_POINTER: cl_mem_flags =
     CL_MEM_USE_HOST_PTR | CL_MEM_ALLOC_HOST_PTR | CL_MEM_COPY_HOST_PTR;
 
-fn check_flags(flags: cl_mem_flags, allowed: cl_mem_flags) -> Result<(), cl_int> {
+pub(crate) fn check_flags(flags: cl_mem_flags, allowed: cl_mem_flags) -> Result<(), cl_int> {
     let one_at_most = |group: cl_mem_flags| (flags & group).count_ones() <= 1;
     let contradiction = flags & CL_MEM_USE_HOST_PTR != 0
         && flags & (CL_MEM_ALLOC_HOST_PTR | CL_MEM_COPY_HOST_PTR) != 0;
@@ -29,6 +31,48 @@ fn check_flags(flags: cl_mem_flags, allowed: cl_mem_flags) -> Result<(), cl_int>
     match good {
         true => Ok(()),
         false => Err(CL_INVALID_VALUE),
+    }
+}
+
+/// Flags of the server's object: the program's memory is copied there.
+pub(crate) fn remote(flags: cl_mem_flags) -> cl_mem_flags {
+    match flags & CL_MEM_USE_HOST_PTR {
+        0 => flags,
+        _ => flags & !CL_MEM_USE_HOST_PTR | CL_MEM_COPY_HOST_PTR,
+    }
+}
+
+/// Flags of an object in a buffer that has the flags `above`.
+pub(crate) fn inherited(flags: cl_mem_flags, above: cl_mem_flags) -> cl_mem_flags {
+    let inherit = |group: cl_mem_flags| match flags & group {
+        0 => above & group,
+        own => own,
+    };
+    inherit(DEVICE_ACCESS) | inherit(HOST_ACCESS) | above & HOST_POINTER
+}
+
+/// A buffer for a command of a queue, its flags and size.
+///
+/// # Errors
+/// If it is none, or of another context.
+pub(crate) fn buffer(
+    queue: &Object,
+    buffer: cl_mem,
+) -> Result<(Arc<Object>, cl_mem_flags, usize), cl_int> {
+    let object = registry::get(Kind::Mem, buffer as usize)?;
+    let Some(Shadow::Memory {
+        flags,
+        size,
+        image: None,
+        ..
+    }) = object.shadow()
+    else {
+        return Err(CL_INVALID_MEM_OBJECT);
+    };
+    let (flags, size) = (*flags, *size);
+    match queue.context() == object.context() {
+        true => Ok((object, flags, size)),
+        false => Err(CL_INVALID_CONTEXT),
     }
 }
 
@@ -55,12 +99,8 @@ pub(crate) unsafe fn create_buffer(
     if wants_pointer == host_ptr.is_null() {
         return Err(CL_INVALID_HOST_PTR);
     }
-    let remote = match flags & CL_MEM_USE_HOST_PTR {
-        0 => flags,
-        _ => flags & !CL_MEM_USE_HOST_PTR | CL_MEM_COPY_HOST_PTR,
-    };
     // SAFETY: the caller promises it.
-    let buffer = unsafe { marshal::clCreateBuffer(context, remote, size, host_ptr) }?;
+    let buffer = unsafe { marshal::clCreateBuffer(context, remote(flags), size, host_ptr) }?;
     let host_ptr = match flags & CL_MEM_USE_HOST_PTR {
         0 => 0,
         _ => host_ptr as usize,
@@ -73,6 +113,7 @@ pub(crate) unsafe fn create_buffer(
             host_ptr,
             offset: 0,
             maps: AtomicU32::new(0),
+            image: None,
         },
     )
 }
@@ -92,6 +133,7 @@ pub(crate) unsafe fn create_sub_buffer(
         flags: parent_flags,
         size: parent_size,
         host_ptr,
+        image: None,
         ..
     }) = parent.shadow()
     else {
@@ -120,14 +162,10 @@ pub(crate) unsafe fn create_sub_buffer(
     let made = unsafe {
         marshal::clCreateSubBuffer(buffer, flags, buffer_create_type, buffer_create_info)
     }?;
-    let inherit = |group: cl_mem_flags| match flags & group {
-        0 => *parent_flags & group,
-        own => own,
-    };
     remember(
         made,
         Shadow::Memory {
-            flags: inherit(DEVICE_ACCESS) | inherit(HOST_ACCESS) | *parent_flags & HOST_POINTER,
+            flags: inherited(flags, *parent_flags),
             size: region.size,
             host_ptr: match host_ptr {
                 0 => 0,
@@ -135,6 +173,7 @@ pub(crate) unsafe fn create_sub_buffer(
             },
             offset: region.origin,
             maps: AtomicU32::new(0),
+            image: None,
         },
     )
 }
@@ -147,6 +186,7 @@ pub(crate) fn answer(buffer: &Object, name: cl_mem_info) -> Option<Result<Vec<u8
         host_ptr,
         offset,
         maps,
+        ..
     }) = buffer.shadow()
     else {
         return None;

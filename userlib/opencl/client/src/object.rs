@@ -9,6 +9,7 @@ use wormhole_opencl_protocol::argument::ArgKind;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::{cl_command_type, cl_mem_flags};
 
+use crate::image::Image;
 use crate::registry::{self, Address};
 
 /// What the client itself must know of an object.
@@ -27,6 +28,8 @@ pub(crate) enum Shadow {
         /// In bytes, from the start of the parent of a sub-buffer.
         offset: usize,
         maps: AtomicU32,
+        /// `None` if it is a buffer.
+        image: Option<Image>,
     },
     Kernel {
         args: Vec<ArgKind>,
@@ -85,6 +88,14 @@ impl Object {
     /// The object that it was made from.
     pub(crate) fn parent(&self) -> Option<&Arc<Object>> {
         self.parents.first()
+    }
+
+    /// Name of the context that it belongs to; null for platforms and devices.
+    pub(crate) fn context(&self) -> Handle {
+        match self.kind {
+            Kind::Context => self.handle,
+            _ => self.parent().map_or(Handle::NULL, |above| above.context()),
+        }
     }
 
     pub(crate) fn set_exists(&self) {

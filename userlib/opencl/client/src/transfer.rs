@@ -21,7 +21,7 @@ use crate::object::{Object, Shadow};
 use crate::registry::{self, New};
 
 /// Bytes that travel in one message at most.
-const CHUNK: usize = 16 << 20;
+pub(crate) const CHUNK: usize = 16 << 20;
 
 /// The part of a buffer that a command is about.
 pub(crate) struct Range {
@@ -49,7 +49,10 @@ impl Range {
         let queue = registry::get(Kind::Queue, command_queue as usize)?;
         let buffer = registry::get(Kind::Mem, buffer as usize)?;
         let Some(Shadow::Memory {
-            flags, size: whole, ..
+            flags,
+            size: whole,
+            image: None,
+            ..
         }) = buffer.shadow()
         else {
             return Err(CL_INVALID_MEM_OBJECT);

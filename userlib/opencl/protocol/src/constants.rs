@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Constants of CL/cl.h and CL/cl_ext.h that are used here; a test compares
 //! them with the headers.
-#![allow(missing_docs)]
+#![allow(missing_docs, non_upper_case_globals)]
 
 use crate::types::{cl_bitfield, cl_context_properties, cl_int, cl_uint};
 
@@ -11,7 +11,11 @@ pub const CL_SUCCESS: cl_int = 0;
 pub const CL_DEVICE_NOT_AVAILABLE: cl_int = -2;
 pub const CL_OUT_OF_RESOURCES: cl_int = -5;
 pub const CL_OUT_OF_HOST_MEMORY: cl_int = -6;
+pub const CL_MEM_COPY_OVERLAP: cl_int = -8;
+pub const CL_IMAGE_FORMAT_MISMATCH: cl_int = -9;
 pub const CL_BUILD_PROGRAM_FAILURE: cl_int = -11;
+pub const CL_COMPILE_PROGRAM_FAILURE: cl_int = -15;
+pub const CL_LINK_PROGRAM_FAILURE: cl_int = -17;
 pub const CL_INVALID_VALUE: cl_int = -30;
 pub const CL_INVALID_DEVICE_TYPE: cl_int = -31;
 pub const CL_INVALID_PLATFORM: cl_int = -32;
@@ -20,6 +24,7 @@ pub const CL_INVALID_CONTEXT: cl_int = -34;
 pub const CL_INVALID_COMMAND_QUEUE: cl_int = -36;
 pub const CL_INVALID_HOST_PTR: cl_int = -37;
 pub const CL_INVALID_MEM_OBJECT: cl_int = -38;
+pub const CL_INVALID_IMAGE_FORMAT_DESCRIPTOR: cl_int = -39;
 pub const CL_INVALID_SAMPLER: cl_int = -41;
 pub const CL_INVALID_BINARY: cl_int = -42;
 pub const CL_INVALID_PROGRAM: cl_int = -44;
@@ -34,6 +39,7 @@ pub const CL_INVALID_OPERATION: cl_int = -59;
 pub const CL_INVALID_BUFFER_SIZE: cl_int = -61;
 pub const CL_INVALID_GLOBAL_WORK_SIZE: cl_int = -63;
 pub const CL_INVALID_PROPERTY: cl_int = -64;
+pub const CL_INVALID_IMAGE_DESCRIPTOR: cl_int = -65;
 pub const CL_PLATFORM_NOT_FOUND_KHR: cl_int = -1001;
 
 // Bit fields.
@@ -87,6 +93,7 @@ pub const CL_DEVICE_PARTITION_MAX_SUB_DEVICES: cl_uint = 0x1043;
 pub const CL_DEVICE_PARTITION_PROPERTIES: cl_uint = 0x1044;
 pub const CL_DEVICE_PARTITION_AFFINITY_DOMAIN: cl_uint = 0x1045;
 pub const CL_DEVICE_PARTITION_TYPE: cl_uint = 0x1046;
+pub const CL_DEVICE_REFERENCE_COUNT: cl_uint = 0x1047;
 pub const CL_DEVICE_PRINTF_BUFFER_SIZE: cl_uint = 0x1049;
 pub const CL_CONTEXT_REFERENCE_COUNT: cl_uint = 0x1080;
 pub const CL_CONTEXT_DEVICES: cl_uint = 0x1081;
@@ -95,6 +102,45 @@ pub const CL_CONTEXT_NUM_DEVICES: cl_uint = 0x1083;
 pub const CL_QUEUE_CONTEXT: cl_uint = 0x1090;
 pub const CL_QUEUE_DEVICE: cl_uint = 0x1091;
 pub const CL_QUEUE_REFERENCE_COUNT: cl_uint = 0x1092;
+pub const CL_R: cl_uint = 0x10b0;
+pub const CL_A: cl_uint = 0x10b1;
+pub const CL_RG: cl_uint = 0x10b2;
+pub const CL_RA: cl_uint = 0x10b3;
+pub const CL_RGB: cl_uint = 0x10b4;
+pub const CL_RGBA: cl_uint = 0x10b5;
+pub const CL_BGRA: cl_uint = 0x10b6;
+pub const CL_ARGB: cl_uint = 0x10b7;
+pub const CL_INTENSITY: cl_uint = 0x10b8;
+pub const CL_LUMINANCE: cl_uint = 0x10b9;
+pub const CL_Rx: cl_uint = 0x10ba;
+pub const CL_RGx: cl_uint = 0x10bb;
+pub const CL_RGBx: cl_uint = 0x10bc;
+pub const CL_DEPTH: cl_uint = 0x10bd;
+pub const CL_sRGBA: cl_uint = 0x10c1;
+pub const CL_sBGRA: cl_uint = 0x10c2;
+pub const CL_ABGR: cl_uint = 0x10c3;
+pub const CL_SNORM_INT8: cl_uint = 0x10d0;
+pub const CL_SNORM_INT16: cl_uint = 0x10d1;
+pub const CL_UNORM_INT8: cl_uint = 0x10d2;
+pub const CL_UNORM_INT16: cl_uint = 0x10d3;
+pub const CL_UNORM_SHORT_565: cl_uint = 0x10d4;
+pub const CL_UNORM_SHORT_555: cl_uint = 0x10d5;
+pub const CL_UNORM_INT_101010: cl_uint = 0x10d6;
+pub const CL_SIGNED_INT8: cl_uint = 0x10d7;
+pub const CL_SIGNED_INT16: cl_uint = 0x10d8;
+pub const CL_SIGNED_INT32: cl_uint = 0x10d9;
+pub const CL_UNSIGNED_INT8: cl_uint = 0x10da;
+pub const CL_UNSIGNED_INT16: cl_uint = 0x10db;
+pub const CL_UNSIGNED_INT32: cl_uint = 0x10dc;
+pub const CL_HALF_FLOAT: cl_uint = 0x10dd;
+pub const CL_FLOAT: cl_uint = 0x10de;
+pub const CL_MEM_OBJECT_BUFFER: cl_uint = 0x10f0;
+pub const CL_MEM_OBJECT_IMAGE2D: cl_uint = 0x10f1;
+pub const CL_MEM_OBJECT_IMAGE3D: cl_uint = 0x10f2;
+pub const CL_MEM_OBJECT_IMAGE2D_ARRAY: cl_uint = 0x10f3;
+pub const CL_MEM_OBJECT_IMAGE1D: cl_uint = 0x10f4;
+pub const CL_MEM_OBJECT_IMAGE1D_ARRAY: cl_uint = 0x10f5;
+pub const CL_MEM_OBJECT_IMAGE1D_BUFFER: cl_uint = 0x10f6;
 pub const CL_MEM_TYPE: cl_uint = 0x1100;
 pub const CL_MEM_FLAGS: cl_uint = 0x1101;
 pub const CL_MEM_SIZE: cl_uint = 0x1102;
@@ -104,6 +150,17 @@ pub const CL_MEM_REFERENCE_COUNT: cl_uint = 0x1105;
 pub const CL_MEM_CONTEXT: cl_uint = 0x1106;
 pub const CL_MEM_ASSOCIATED_MEMOBJECT: cl_uint = 0x1107;
 pub const CL_MEM_OFFSET: cl_uint = 0x1108;
+pub const CL_IMAGE_FORMAT: cl_uint = 0x1110;
+pub const CL_IMAGE_ELEMENT_SIZE: cl_uint = 0x1111;
+pub const CL_IMAGE_ROW_PITCH: cl_uint = 0x1112;
+pub const CL_IMAGE_SLICE_PITCH: cl_uint = 0x1113;
+pub const CL_IMAGE_WIDTH: cl_uint = 0x1114;
+pub const CL_IMAGE_HEIGHT: cl_uint = 0x1115;
+pub const CL_IMAGE_DEPTH: cl_uint = 0x1116;
+pub const CL_IMAGE_ARRAY_SIZE: cl_uint = 0x1117;
+pub const CL_IMAGE_BUFFER: cl_uint = 0x1118;
+pub const CL_IMAGE_NUM_MIP_LEVELS: cl_uint = 0x1119;
+pub const CL_IMAGE_NUM_SAMPLES: cl_uint = 0x111a;
 pub const CL_SAMPLER_REFERENCE_COUNT: cl_uint = 0x1150;
 pub const CL_SAMPLER_CONTEXT: cl_uint = 0x1151;
 pub const CL_PROGRAM_REFERENCE_COUNT: cl_uint = 0x1160;
@@ -129,6 +186,7 @@ pub const CL_EVENT_REFERENCE_COUNT: cl_uint = 0x11d2;
 pub const CL_EVENT_COMMAND_EXECUTION_STATUS: cl_uint = 0x11d3;
 pub const CL_EVENT_CONTEXT: cl_uint = 0x11d4;
 pub const CL_COMMAND_MAP_BUFFER: cl_uint = 0x11fb;
+pub const CL_COMMAND_MAP_IMAGE: cl_uint = 0x11fc;
 pub const CL_COMMAND_UNMAP_MEM_OBJECT: cl_uint = 0x11fd;
 pub const CL_BUFFER_CREATE_TYPE_REGION: cl_uint = 0x1220;
 

@@ -9,6 +9,8 @@ pub mod argument;
 pub mod constants;
 pub mod frame;
 pub mod handle;
+pub mod image;
+pub mod pitched;
 pub mod token;
 pub mod types;
 pub mod wire;

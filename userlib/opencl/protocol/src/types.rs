@@ -87,7 +87,7 @@ pub type CLeglSyncKHR = *mut c_void;
 pub type cl_egl_image_properties_khr = isize;
 
 #[repr(C)]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct cl_image_format {
     pub image_channel_order: cl_channel_order,
     pub image_channel_data_type: cl_channel_type,

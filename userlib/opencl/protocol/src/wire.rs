@@ -2,7 +2,8 @@
 //! The codec: how values become bytes and back.
 //!
 //! Numbers are little-endian, of their own width. A sequence is its length as
-//! `u32`, then its elements. An optional value is one byte, 0 or 1, then the
+//! `u32`, then its elements; an array of a fixed length is its elements alone. An
+//! optional value is one byte, 0 or 1, then the
 //! value if 1. There is no padding, and one value has one encoding only.
 //!
 //! The bytes read come from a peer that is not trusted: a length is compared
@@ -239,6 +240,20 @@ impl<'a, T: Wire<'a>> Wire<'a> for Vec<T> {
         let mut elements = Vec::with_capacity(len);
         for _ in 0..len {
             elements.push(T::get(r)?);
+        }
+        Ok(elements)
+    }
+}
+
+impl<'a, T: Wire<'a> + Copy + Default, const N: usize> Wire<'a> for [T; N] {
+    const MIN: usize = N * T::MIN;
+    fn put(&self, w: &mut Writer<'a>) {
+        self.iter().for_each(|element| element.put(w));
+    }
+    fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let mut elements = [T::default(); N];
+        for element in &mut elements {
+            *element = T::get(r)?;
         }
         Ok(elements)
     }

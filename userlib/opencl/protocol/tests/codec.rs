@@ -73,6 +73,12 @@ impl<T: Sample> Sample for Vec<T> {
     }
 }
 
+impl<T: Sample, const N: usize> Sample for [T; N] {
+    fn sample(next: &mut dyn FnMut() -> u64) -> Self {
+        std::array::from_fn(|_| T::sample(next))
+    }
+}
+
 impl<T: Sample> Sample for Option<T> {
     fn sample(next: &mut dyn FnMut() -> u64) -> Self {
         (next() % 2 == 0).then(|| T::sample(next))

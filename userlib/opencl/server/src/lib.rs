@@ -15,6 +15,7 @@ mod account;
 mod binaries;
 mod check;
 mod context;
+mod image;
 mod kernel;
 mod library;
 mod live;
@@ -28,6 +29,7 @@ pub mod references;
 mod session;
 mod transfer;
 mod used;
+mod volume;
 
 pub use binaries::Binaries;
 pub use library::{Library, LibraryError};

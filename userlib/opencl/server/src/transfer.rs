@@ -18,7 +18,7 @@ use crate::used::Used;
 ///
 /// # Errors
 /// If the vendor cannot add a reference.
-fn share(s: &mut State, handle: Handle, event: cl_event) -> Result<(), Refusal> {
+pub(crate) fn share(s: &mut State, handle: Handle, event: cl_event) -> Result<(), Refusal> {
     if handle.is_null() {
         return Ok(());
     }
@@ -28,7 +28,7 @@ fn share(s: &mut State, handle: Handle, event: cl_event) -> Result<(), Refusal> 
     Ok(())
 }
 
-fn list(events: &[usize]) -> (u32, *const cl_event) {
+pub(crate) fn list(events: &[usize]) -> (u32, *const cl_event) {
     match events {
         [] => (0, std::ptr::null()),
         // The message that they came in is shorter than 2^32.
@@ -37,25 +37,25 @@ fn list(events: &[usize]) -> (u32, *const cl_event) {
 }
 
 /// What every transfer names, in the vendor's terms.
-struct Transfer {
-    queue: cl_command_queue,
-    buffer: cl_mem,
-    waits: Vec<usize>,
+pub(crate) struct Transfer {
+    pub(crate) queue: cl_command_queue,
+    pub(crate) memory: cl_mem,
+    pub(crate) waits: Vec<usize>,
 }
 
 impl Transfer {
     /// # Errors
     /// If a handle is not live, or the event has no name that it can get.
-    fn new(
+    pub(crate) fn new(
         s: &State,
-        (queue, buffer): (Handle, Handle),
+        (queue, memory): (Handle, Handle),
         waits: &[Handle],
         event: Handle,
     ) -> Result<Self, Refusal> {
         s.objects.vacant(event)?;
         Ok(Transfer {
             queue: s.objects.get(Kind::Queue, queue)? as cl_command_queue,
-            buffer: s.objects.get(Kind::Mem, buffer)? as cl_mem,
+            memory: s.objects.get(Kind::Mem, memory)? as cl_mem,
             waits: s
                 .objects
                 .get_all(Kind::Event, waits, CL_INVALID_EVENT_WAIT_LIST)?,
@@ -64,7 +64,7 @@ impl Transfer {
 
     /// Has `call` made, which blocks, and so while other threads work for the
     /// session. Its event gets the name `event`, unless that is null.
-    fn block(
+    pub(crate) fn block(
         &self,
         s: &mut Locked<'_>,
         event: Handle,
@@ -73,7 +73,7 @@ impl Transfer {
         let vendor = s.vendor.clone();
         let mut used = Used::of(&vendor);
         used.add(Kind::Queue, self.queue as usize)?;
-        used.add(Kind::Mem, self.buffer as usize)?;
+        used.add(Kind::Mem, self.memory as usize)?;
         used.add_all(Kind::Event, &self.waits)?;
         let mut made: cl_event = std::ptr::null_mut();
         let called = Locked::unlocked(s, || {
@@ -110,7 +110,7 @@ pub(crate) fn read_buffer(s: &mut Locked<'_>, m: ClEnqueueReadBuffer) -> Result<
     let pointer = data.as_mut_ptr().cast();
     let blocking = m.read == 0;
     let begin = |event| {
-        let (queue, buffer, block) = (transfer.queue, transfer.buffer, blocking.into());
+        let (queue, buffer, block) = (transfer.queue, transfer.memory, blocking.into());
         // SAFETY: `data` has room for the read, and is kept until it has completed.
         unsafe {
             call(
@@ -152,7 +152,7 @@ pub(crate) fn write_buffer(
     let data = if blocking { m.data } else { &kept };
     let (pointer, size) = (data.as_ptr().cast(), data.len());
     let begin = |event| {
-        let (queue, buffer, block) = (transfer.queue, transfer.buffer, blocking.into());
+        let (queue, buffer, block) = (transfer.queue, transfer.memory, blocking.into());
         // SAFETY: the data is there until the write has completed.
         unsafe {
             call(

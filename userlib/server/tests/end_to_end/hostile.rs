@@ -37,6 +37,22 @@ impl Hostile {
         self.raw(&request.frame().to_vec())
     }
 
+    /// Makes a context of the first device.
+    fn context(&mut self, new: Handle) -> Option<i32> {
+        assert_eq!(self.call(&ClGetPlatformIDs {}), Some(CL_SUCCESS));
+        let platform = Handle::found(0);
+        let devices = ClGetDeviceIDs {
+            platform,
+            device_type: CL_DEVICE_TYPE_ALL,
+        };
+        assert_eq!(self.call(&devices), Some(CL_SUCCESS));
+        self.call(&ClCreateContext {
+            platform,
+            devices: vec![Handle::found(1)],
+            new,
+        })
+    }
+
     fn raw(&mut self, bytes: &[u8]) -> Option<i32> {
         self.client
             .call(&[IoSlice::new(bytes)], &mut self.reply)
@@ -98,39 +114,24 @@ fn forged_handles_are_refused() {
 fn a_name_in_use_is_not_given_again() {
     let daemon = Daemon::start(Transport::Tcp);
     let mut hostile = Hostile::connect(&daemon);
-    let context = |hostile: &mut Hostile, new| {
-        let list = ClGetPlatformIDs {};
-        assert_eq!(hostile.call(&list), Some(CL_SUCCESS));
-        let platform = Handle::found(0);
-        let devices = ClGetDeviceIDs {
-            platform,
-            device_type: CL_DEVICE_TYPE_ALL,
-        };
-        assert_eq!(hostile.call(&devices), Some(CL_SUCCESS));
-        hostile.call(&ClCreateContext {
-            platform,
-            devices: vec![Handle::found(1)],
-            new,
-        })
-    };
-    assert_eq!(context(&mut hostile, Handle::made(3, 5)), Some(CL_SUCCESS));
+    assert_eq!(hostile.context(Handle::made(3, 5)), Some(CL_SUCCESS));
     // A live one, an older one, and one out of bounds.
-    assert_eq!(context(&mut hostile, Handle::made(3, 6)), None);
+    assert_eq!(hostile.context(Handle::made(3, 6)), None);
     for name in [
         Handle::made(u32::MAX >> 1, 1),
         Handle::found(9),
         Handle::NULL,
     ] {
         let mut hostile = Hostile::connect(&daemon);
-        assert_eq!(context(&mut hostile, name), None, "{name:?}");
+        assert_eq!(hostile.context(name), None, "{name:?}");
     }
     let mut hostile = Hostile::connect(&daemon);
-    assert_eq!(context(&mut hostile, Handle::made(3, 5)), Some(CL_SUCCESS));
+    assert_eq!(hostile.context(Handle::made(3, 5)), Some(CL_SUCCESS));
     let release = ClReleaseContext {
         context: Handle::made(3, 5),
     };
     assert_eq!(hostile.call(&release), Some(CL_SUCCESS));
-    assert_eq!(context(&mut hostile, Handle::made(3, 5)), None);
+    assert_eq!(hostile.context(Handle::made(3, 5)), None);
     serves(&daemon);
     daemon.stop();
 }
@@ -140,20 +141,8 @@ fn a_pointer_is_no_kernel_argument() {
     let mut daemon = Daemon::start(Transport::Tcp);
     let mut hostile = Hostile::connect(&daemon);
     let (context, program, kernel) = (Handle::made(0, 1), Handle::made(1, 1), Handle::made(2, 1));
-    let platform = Handle::found(0);
-    assert_eq!(hostile.call(&ClGetPlatformIDs {}), Some(CL_SUCCESS));
-    let list = ClGetDeviceIDs {
-        platform,
-        device_type: CL_DEVICE_TYPE_ALL,
-    };
-    assert_eq!(hostile.call(&list), Some(CL_SUCCESS));
+    assert_eq!(hostile.context(context), Some(CL_SUCCESS));
     let devices = vec![Handle::found(1)];
-    let make = ClCreateContext {
-        platform,
-        devices: devices.clone(),
-        new: context,
-    };
-    assert_eq!(hostile.call(&make), Some(CL_SUCCESS));
     let native = ClCreateProgramWithBinary {
         context,
         devices,
@@ -219,8 +208,101 @@ fn a_pointer_is_no_kernel_argument() {
     daemon.stop();
 }
 
+/// A box has as many bytes as its region says, and no more than a client may use.
+#[test]
+fn boxes_are_measured() {
+    let daemon = Daemon::start(Transport::Tcp);
+    let connect = || {
+        let mut hostile = Hostile::connect(&daemon);
+        assert_eq!(hostile.context(Handle::made(0, 1)), Some(CL_SUCCESS));
+        hostile
+    };
+    let mut hostile = connect();
+    let (context, queue, buffer) = (Handle::made(0, 1), Handle::made(1, 1), Handle::made(2, 1));
+    let make = ClCreateCommandQueue {
+        context,
+        device: Handle::found(1),
+        properties: 0,
+        new: queue,
+    };
+    assert_eq!(hostile.call(&make), Some(CL_SUCCESS));
+    let make = ClCreateBuffer {
+        context,
+        flags: 0,
+        size: 4096,
+        host_ptr: None,
+        new: buffer,
+    };
+    assert_eq!(hostile.call(&make), Some(CL_SUCCESS));
+    let read = |region| ClEnqueueReadBufferRect {
+        command_queue: queue,
+        buffer,
+        read: 0,
+        origin: [0; 3],
+        region,
+        row_pitch: 0,
+        slice_pitch: 0,
+        event_wait_list: Vec::new(),
+        event: Handle::NULL,
+    };
+    for (region, status) in [
+        ([16, 4, 1], CL_SUCCESS),
+        ([16, 0, 1], CL_INVALID_VALUE),
+        ([u64::MAX, 4, 1], CL_INVALID_VALUE),
+        ([1 << 22, 1 << 21, 1 << 21], CL_INVALID_VALUE),
+        ([1 << 40, 1, 1], CL_OUT_OF_RESOURCES),
+    ] {
+        assert_eq!(hostile.call(&read(region)), Some(status), "{region:?}");
+    }
+    let image = |row_pitch, flags, data| ClCreateImage {
+        context,
+        flags,
+        channel_order: CL_R,
+        channel_data_type: CL_UNSIGNED_INT8,
+        image_type: CL_MEM_OBJECT_IMAGE2D,
+        sizes: [4, 4, 0, 0],
+        row_pitch,
+        slice_pitch: 0,
+        num_mip_levels: 0,
+        num_samples: 0,
+        mem: Handle::NULL,
+        data,
+        new: Handle::made(3, 1),
+    };
+    let (data, copy) = ([0; 16], CL_MEM_COPY_HOST_PTR);
+    let refused = |hostile: &mut Hostile, row_pitch, flags, status| {
+        let image = image(row_pitch, flags, Some(&data[..]));
+        assert_eq!(hostile.call(&image), Some(status));
+    };
+    refused(&mut hostile, 0, CL_MEM_USE_HOST_PTR, CL_INVALID_VALUE);
+    refused(&mut hostile, 3, copy, CL_INVALID_IMAGE_DESCRIPTOR);
+    refused(&mut hostile, 1 << 40, copy, CL_OUT_OF_RESOURCES);
+    refused(&mut hostile, u64::MAX, copy, CL_INVALID_IMAGE_DESCRIPTOR);
+    refused(&mut hostile, 64, copy, CL_SUCCESS);
+    let mut other = connect();
+    assert_eq!(other.call(&image(64, copy, Some(&data[..15]))), None);
+    let write = ClEnqueueWriteBufferRect {
+        command_queue: queue,
+        buffer,
+        blocking: 1,
+        origin: [0; 3],
+        region: [16, 4, 1],
+        row_pitch: 0,
+        slice_pitch: 0,
+        data: &data,
+        event_wait_list: Vec::new(),
+        event: Handle::NULL,
+    };
+    assert_eq!(hostile.call(&write), None);
+    serves(&daemon);
+    daemon.stop();
+}
+
 #[test]
 fn what_is_no_message_ends_the_connection() {
+    let mut names = FUNCTION_NAMES.iter();
+    let not_forwarded = names.position(|name| *name == "clCreateFromGLBuffer");
+    let not_forwarded = not_forwarded.expect("a function of the table");
     for transport in TRANSPORTS {
         let mut daemon = Daemon::start(transport);
         let finish = ClFinish {
@@ -239,8 +321,7 @@ fn what_is_no_message_ends_the_connection() {
             long,
             reserved,
             vec![0xff; 4],
-            // clCreateImage, which is not forwarded.
-            vec![99, 0, 0, 0],
+            vec![not_forwarded as u8, 0, 0, 0],
             sequence,
         ];
         for message in messages {

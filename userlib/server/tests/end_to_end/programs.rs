@@ -52,7 +52,6 @@ fn clinfo_agrees(transport: Transport) {
         "CL_DEVICE_EXTENSIONS",
         "CL_DEVICE_EXECUTION_CAPABILITIES",
         "CL_DEVICE_HOST_UNIFIED_MEMORY",
-        "CL_DEVICE_IMAGE_SUPPORT",
         "CL_DEVICE_LINKER_AVAILABLE",
         "CL_DEVICE_PARTITION_MAX_SUB_DEVICES",
         "CL_DEVICE_PARTITION_PROPERTIES",
@@ -166,6 +165,29 @@ fn functions_do_what_the_vendors_do() {
             "all as expected"
         );
     }
+}
+
+/// Runs a program on the vendor's own library, and says so, and on a server: it prints
+/// the same.
+fn agrees(source: &str) {
+    let program = compile(source);
+    let mut native = Command::new(&program);
+    vendor_environment(&mut native);
+    let native = stdout_of(&run(native.arg("native")));
+    assert_eq!(last_line(&native), "all as expected");
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        assert_eq!(on_server(transport, &program), native, "{transport:?}");
+    }
+}
+
+#[test]
+fn boxes_of_buffers_are_moved_as_the_vendor_does() {
+    agrees("tests/end_to_end/rects.c");
+}
+
+#[test]
+fn images_are_those_of_the_vendor() {
+    agrees("tests/end_to_end/images.c");
 }
 
 #[test]
