@@ -219,6 +219,11 @@ global_asm!(
     "guest_spin:",
     "   inc qword ptr [rsp]",
     "   jmp guest_spin",
+    // exits, and nothing else
+    "guest_exits:",
+    "   xor eax, eax",
+    "   cpuid",
+    "   jmp guest_exits",
     "guest_user_hypercall:",
     "   vmcall",
     "   int {after_hypercall}",
@@ -581,8 +586,8 @@ code!(kernel: guest_kernel .. guest_kernel_end at KERNEL_BASE + KERNEL_CODE;
     guest_kernel_cr3 guest_cr3_jump guest_cr3_iretq guest_vmxon guest_vmclear guest_vmptrld guest_vmwrite guest_vmread guest_vmlaunch guest_nested_exit
     guest_send_interrupts);
 code!(user: guest_user .. guest_user_end at USER_CODE;
-    guest_calls guest_calls_home guest_home guest_pad guest_pad_of_hops guest_spin guest_user_hypercall guest_vmfunc guest_user_read
-    guest_user_write);
+    guest_calls guest_calls_home guest_home guest_pad guest_pad_of_hops guest_spin guest_exits guest_user_hypercall guest_vmfunc
+    guest_user_read guest_user_write);
 code!(gate_enter: guest_gate_enter .. guest_gate_enter_end at 0;);
 code!(server: guest_server .. guest_server_end at SERVER_CODE;
     guest_null guest_counter guest_digits guest_checksum guest_loop_until guest_exclusive guest_syscall_inside guest_syscall_inside_at
