@@ -19,7 +19,8 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
     let marshal = api
         .functions
         .iter()
-        .filter(|f| f.travels() && f.message.is_none() && !matches!(f.call, Call::Release))
+        .filter(|f| f.travels() || f.refused())
+        .filter(|f| f.message.is_none() && !matches!(f.call, Call::Release))
         .map(|function| marshal(api, function));
     let names = api.functions.iter().map(|function| &function.name);
     let releases = api.handles.iter().filter_map(|handle| {
@@ -308,6 +309,13 @@ fn marshal(api: &Api, function: &Function) -> TokenStream {
                 inputs.push(quote!(let #local = unsafe { #string };));
                 fields.push(quote!(#p: #local));
             }
+            Role::Strings { len, mismatch } => {
+                let local = format_ident!("{p}_value");
+                inputs.push(quote! {
+                    let #local = unsafe { input::strings(#p, (#len) as usize, #mismatch)? };
+                });
+                fields.push(quote!(#p: #local));
+            }
             Role::New { kind } => {
                 let local = format_ident!("{p}_new");
                 let variant = variant(api, kind);
@@ -366,6 +374,7 @@ fn marshal(api: &Api, function: &Function) -> TokenStream {
         #(#inputs)*
     };
     let send = match (query, &function.call) {
+        (_, Call::Refused(status)) => quote!(Err(#status)),
         (Some(query), _) => quote! {
             let request = #request { #(#fields),* };
             #query

@@ -13,13 +13,14 @@ fn support(function: &Function) -> &'static str {
         || function.after.is_some();
     match (&function.call, by_hand) {
         (Call::Stub(_), _) => "stub",
+        (Call::Refused(_), _) => "refused",
         (Call::Retain | Call::Release, _) => "generated",
         (_, true) => "hand-written",
         (_, false) => "generated",
     }
 }
 
-/// How its calls travel, or the status that a stub returns.
+/// How its calls travel, or the status with which it is refused.
 fn travel(function: &Function) -> String {
     match &function.call {
         Call::Sync => "sync".into(),
@@ -28,7 +29,7 @@ fn travel(function: &Function) -> String {
         Call::Local => "local".into(),
         Call::Retain => "local".into(),
         Call::Release => "posted at the last reference".into(),
-        Call::Stub(status) => status.to_string(),
+        Call::Refused(status) | Call::Stub(status) => status.to_string(),
     }
 }
 
@@ -40,7 +41,8 @@ pub fn table(api: &Api, newest: (u32, u32)) -> String {
         .filter(|f| matches!(f.since, Since::Core(major, minor) if (major, minor) <= newest))
         .collect();
     let count = |what: &str| functions.iter().filter(|f| support(f) == what).count();
-    let (generated, by_hand, stubs) = (count("generated"), count("hand-written"), count("stub"));
+    let (generated, by_hand) = (count("generated"), count("hand-written"));
+    let (refused, stubs) = (count("refused"), count("stub"));
     let mut text = String::new();
     let title = format!("OpenCL {}.{} coverage", newest.0, newest.1);
     let rule = "=".repeat(title.len());
@@ -54,7 +56,8 @@ pub fn table(api: &Api, newest: (u32, u32)) -> String {
     write("");
     write(&format!(
         "{} of {} functions work: {generated} generated, {by_hand} with a part written by hand. \
-         {stubs} return an error.",
+         {refused} are refused, as by a device that lacks what they need. {stubs} are not \
+         forwarded.",
         generated + by_hand,
         functions.len()
     ));

@@ -68,6 +68,7 @@ pub(crate) fn request(function: &Function) -> Vec<WireField> {
                 optional(*nullable || when.is_some(), quote!(&'a [u8]))
             }
             Role::Str { nullable, .. } => optional(*nullable, quote!(&'a [u8])),
+            Role::Strings { .. } => quote!(Vec<&'a [u8]>),
             Role::Out { .. }
             | Role::Info { .. }
             | Role::List { .. }

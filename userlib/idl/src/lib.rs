@@ -19,6 +19,7 @@
 //! | `call(sync)`, `call(posted)`, `call(sync if … else posted)` | whether the caller waits for the answer |
 //! | `call(local)` | answered by the client library |
 //! | `call(retain)`, `call(release)` | local references; the last release is posted |
+//! | `refused(STATUS)` | checked by the client, then refused, as by a device that lacks the feature |
 //! | `stub(STATUS)` | not forwarded |
 //! | `check(condition, STATUS)` | checked by the client, over the C parameters |
 //! | `custom(client = path, server = path)` | written by hand on that side |
@@ -35,7 +36,7 @@
 //!
 //! | attribute | meaning |
 //! |---|---|
-//! | `input(len = n)`, `input(bytes = n, when = condition)`, `input(cstr)` | array, bytes or string; with `mismatch = STATUS`, `invalid = STATUS` |
+//! | `input(len = n)`, `input(bytes = n, when = condition)`, `input(cstr)`, `input(cstr, len = n)` | array, bytes, string or strings; with `mismatch = STATUS`, `invalid = STATUS` |
 //! | `output`, `output(new)` | a number; an object that the call makes |
 //! | `output(info, size = …, filled = …)` | value of a query |
 //! | `output(list, max = …, count = …)` | list of objects or structures |

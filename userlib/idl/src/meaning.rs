@@ -69,7 +69,7 @@ pub(crate) fn meaning(api: &Api, function: &Function, field: &WireField) -> Mean
 /// Whether, and of what, a number is the length.
 fn lengths(function: &Function, name: &Ident) -> Meaning {
     let of = function.params.iter().filter(|param| match &param.role {
-        Role::Array { len, .. } | Role::Bytes { len, .. } => {
+        Role::Array { len, .. } | Role::Bytes { len, .. } | Role::Strings { len, .. } => {
             matches!(len, Expr::Path(path) if path.path.is_ident(name))
         }
         _ => false,

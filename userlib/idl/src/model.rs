@@ -51,6 +51,9 @@ pub enum Call {
     Retain,
     /// Gives back a local reference; the last one travels, posted.
     Release,
+    /// Checked as any other, then refused with this status, as a device that lacks the
+    /// feature does.
+    Refused(Ident),
     /// Not forwarded: fails with this status.
     Stub(Ident),
 }
@@ -191,6 +194,12 @@ pub enum Role {
         append: Option<LitStr>,
         mismatch: Ident,
     },
+    /// Input array of null-terminated strings; null exactly when it is empty.
+    Strings {
+        len: Expr,
+        /// Status if pointer and length contradict each other, or a string is null.
+        mismatch: Ident,
+    },
     /// Output number, pointer may be null.
     Out { ty: Type },
     /// Output handle of an object that the call makes, pointer may be null.
@@ -261,12 +270,20 @@ impl Function {
 
     /// Whether the client's hand-written code does without a message.
     pub fn only_in_client(&self) -> bool {
-        matches!(self.call, Call::Local | Call::Retain | Call::Stub(_))
+        matches!(
+            self.call,
+            Call::Local | Call::Retain | Call::Refused(_) | Call::Stub(_)
+        )
+    }
+
+    /// Whether its arguments are looked at, and it fails all the same.
+    pub fn refused(&self) -> bool {
+        matches!(self.call, Call::Refused(_)) && self.returns.is_some()
     }
 
     /// Whether a program can use it.
     pub fn forwarded(&self) -> bool {
-        !matches!(self.call, Call::Stub(_))
+        !matches!(self.call, Call::Refused(_) | Call::Stub(_))
     }
 
     /// Whether it returns a status, as opposed to an object or nothing.

@@ -310,6 +310,7 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
                 version = Some(Since::Extension(attr.parse_args::<LitStr>()?.value()));
             }
             "call" => class = Some(call(attr)?),
+            "refused" => class = Some(Call::Refused(attr.parse_args()?)),
             "stub" => class = Some(Call::Stub(attr.parse_args()?)),
             "check" => function
                 .checks
@@ -357,12 +358,14 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
     }
     function.since =
         version.ok_or_else(|| Error::new(name.span(), "needs #[since(…)] or #[extension(…)]"))?;
-    function.call =
-        class.ok_or_else(|| Error::new(name.span(), "needs #[call(…)] or #[stub(…)]"))?;
+    function.call = class
+        .ok_or_else(|| Error::new(name.span(), "needs #[call(…)], #[refused(…)] or #[stub(…)]"))?;
 
     // What hand-written code alone looks at needs no words of its own.
-    let lenient = matches!(function.call, Call::Stub(_) | Call::Local)
-        || function.message.is_some()
+    let lenient = matches!(
+        function.call,
+        Call::Refused(_) | Call::Stub(_) | Call::Local
+    ) || function.message.is_some()
         || (function.custom.client.is_some() && function.custom.server.is_some());
     for input in &item.sig.inputs {
         let FnArg::Typed(input) = input else {
@@ -570,10 +573,13 @@ fn role(api: &Api, ty: &Type, attrs: &[&Attribute]) -> Result<Role> {
             };
             let mismatch = args.ident("mismatch")?.unwrap_or_else(default_mismatch);
             if args.flag("cstr") {
-                Role::Str {
-                    nullable,
-                    append,
-                    mismatch,
+                match args.expr("len")? {
+                    Some(len) => Role::Strings { len, mismatch },
+                    None => Role::Str {
+                        nullable,
+                        append,
+                        mismatch,
+                    },
                 }
             } else if let Some(len) = args.expr("len")? {
                 Role::Array {

@@ -404,6 +404,21 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
                     }
                 }
             }
+            Role::Strings { len, .. } => {
+                // The strings stay while their pointers are used.
+                let strings = format_ident!("{p}_strings");
+                before.push(quote! {
+                    check_len(m.#p.len(), #len)?;
+                    let #strings = m.#p
+                        .iter()
+                        .map(|text| c_string(text, ""))
+                        .collect::<Result<Vec<_>, Refusal>>()?;
+                    let mut #p: Vec<_> = #strings.iter().map(|text| text.as_ptr()).collect();
+                });
+                args.push(quote! {
+                    if #p.is_empty() { std::ptr::null_mut() } else { #p.as_mut_ptr() }
+                });
+            }
             Role::Out { ty } => {
                 before.push(quote!(let mut #p: #ty = Default::default();));
                 args.push(quote!(&mut #p));
@@ -465,11 +480,16 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
         },
         (None, Some(kind)) => {
             let variant = variant(api, kind);
+            // A client that gives a name twice at once is no longer served.
+            let again = function
+                .blocking
+                .then(|| quote!(s.objects.vacant_made(m.new)?;));
             quote! {
                 s.objects.vacant_made(m.new)?;
                 let mut status = CL_SUCCESS;
                 let made = #call;
                 check_made(status, made.is_null())?;
+                #again
                 #(#after)*
                 s.adopt(Kind::#variant, m.new, made as usize);
                 Ok(encode(&#reply { #(#reply_fields),* }))

@@ -29,10 +29,13 @@ fn everything_is_generated_from_a_good_one() {
          #[since(1.2)] #[call(sync)] #[report(queue)]
          pub fn ask(queue: queue_t, #[output] answer: *mut u32,
              #[output(new)] event: *mut queue_t) -> cl_int;
+         #[since(1.2)] #[refused(BAD_OPERATION)] #[check(n > 0, BAD_VALUE)]
+         pub fn lacking(queue: queue_t, n: u32, #[input(cstr, len = n)] names: *mut *const c_char)
+             -> cl_int;
          #[since(1.3)] #[stub(BAD_OPERATION)] pub fn later(queue: queue_t) -> queue_t;",
     )
     .unwrap();
-    assert_eq!(api.functions.len(), 4);
+    assert_eq!(api.functions.len(), 5);
     for source in [
         protocol::generate(&api).unwrap(),
         client::generate(&api).unwrap(),
@@ -45,7 +48,8 @@ fn everything_is_generated_from_a_good_one() {
         );
     }
     let table = coverage::table(&api, (1, 2));
-    assert!(table.contains("3 of 3 functions work"), "{table}");
+    assert!(table.contains("3 of 4 functions work"), "{table}");
+    assert!(table.contains("1 are refused"), "{table}");
     assert!(!table.contains("later"), "{table}");
 }
 

@@ -22,7 +22,7 @@ rule!(pfn_notify: Option<unsafe extern "C" fn(program: cl_program, user_data: *m
 unsafe extern "C" {
     #[handle(variant = Platform, invalid = CL_INVALID_PLATFORM)]
     type cl_platform_id;
-    #[handle(variant = Device, invalid = CL_INVALID_DEVICE)]
+    #[handle(variant = Device, invalid = CL_INVALID_DEVICE, release = clReleaseDevice)]
     type cl_device_id;
     #[handle(variant = Context, invalid = CL_INVALID_CONTEXT, release = clReleaseContext)]
     type cl_context;
@@ -71,7 +71,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
-    #[query(before = crate::device::answer, after = crate::device::edit, cache)]
+    #[query(refcount = CL_DEVICE_REFERENCE_COUNT, before = crate::device::answer, after = crate::device::edit, cache)]
     pub fn clGetDeviceInfo(
         device: cl_device_id, param_name: cl_device_info, param_value_size: usize,
         #[typed_by(param_name, CL_DEVICE_PLATFORM => cl_platform_id, CL_DEVICE_PARENT_DEVICE =>
@@ -146,7 +146,7 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clSetCommandQueueProperty(
         command_queue: cl_command_queue, properties: cl_command_queue_properties, enable: cl_bool,
         old_properties: *mut cl_command_queue_properties,
@@ -582,10 +582,16 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
+    #[check(user_func.is_some(), CL_INVALID_VALUE)]
+    #[check(args.is_null() == (cb_args == 0), CL_INVALID_VALUE)]
+    #[check(!args.is_null() || num_mem_objects == 0, CL_INVALID_VALUE)]
+    #[check(args_mem_loc.is_null() == (num_mem_objects == 0), CL_INVALID_VALUE)]
     pub fn clEnqueueNativeKernel(
         command_queue: cl_command_queue, user_func: Option<unsafe extern "C" fn(arg1: *mut c_void)>,
-        args: *mut c_void, cb_args: usize, num_mem_objects: cl_uint, mem_list: *const cl_mem,
+        args: *mut c_void, cb_args: usize, num_mem_objects: cl_uint,
+        #[input(len = num_mem_objects)] #[nullable]
+        mem_list: *const cl_mem,
         args_mem_loc: *mut *const c_void, num_events_in_wait_list: cl_uint,
         event_wait_list: *const cl_event, event: *mut cl_event,
     ) -> cl_int;
@@ -822,20 +828,22 @@ unsafe extern "C" {
     ) -> cl_event;
 
     #[since(1.2)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[custom(client = crate::device::create_sub_devices, server =
+        crate::device::create_sub_devices)]
+    #[message(request(in_device: Handle, properties: Vec<i64>, new: Vec<Handle>), reply(num_devices:
+        cl_uint))]
     pub fn clCreateSubDevices(
         in_device: cl_device_id, properties: *const cl_device_partition_property,
         num_devices: cl_uint, out_devices: *mut cl_device_id, num_devices_ret: *mut cl_uint,
     ) -> cl_int;
 
     #[since(1.2)]
-    #[call(local)]
-    #[custom(client = crate::device::retain)]
+    #[call(retain)]
     pub fn clRetainDevice(device: cl_device_id) -> cl_int;
 
     #[since(1.2)]
-    #[call(local)]
-    #[custom(client = crate::device::release)]
+    #[call(release)]
     pub fn clReleaseDevice(device: cl_device_id) -> cl_int;
 
     #[since(1.2)]
@@ -862,20 +870,37 @@ unsafe extern "C" {
     ) -> cl_program;
 
     #[since(1.2)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[blocking]
+    #[custom(client = crate::program::compile)]
     pub fn clCompileProgram(
-        program: cl_program, num_devices: cl_uint, device_list: *const cl_device_id,
-        options: *const c_char, num_input_headers: cl_uint, input_headers: *const cl_program,
+        program: cl_program, num_devices: cl_uint,
+        #[input(len = num_devices)] #[nullable]
+        device_list: *const cl_device_id,
+        #[input(cstr)] #[nullable] #[append(" -cl-kernel-arg-info")]
+        options: *const c_char,
+        num_input_headers: cl_uint,
+        #[input(len = num_input_headers)] #[nullable]
+        input_headers: *const cl_program,
+        #[input(cstr, len = num_input_headers)]
         header_include_names: *mut *const c_char,
         pfn_notify: Option<unsafe extern "C" fn(program: cl_program, user_data: *mut c_void)>,
         user_data: *mut c_void,
     ) -> cl_int;
 
     #[since(1.2)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[blocking]
+    #[custom(client = crate::program::link)]
     pub fn clLinkProgram(
-        context: cl_context, num_devices: cl_uint, device_list: *const cl_device_id,
-        options: *const c_char, num_input_programs: cl_uint, input_programs: *const cl_program,
+        context: cl_context, num_devices: cl_uint,
+        #[input(len = num_devices)] #[nullable]
+        device_list: *const cl_device_id,
+        #[input(cstr)] #[nullable]
+        options: *const c_char,
+        num_input_programs: cl_uint,
+        #[input(len = num_input_programs)]
+        input_programs: *const cl_program,
         pfn_notify: Option<unsafe extern "C" fn(program: cl_program, user_data: *mut c_void)>,
         user_data: *mut c_void, errcode_ret: *mut cl_int,
     ) -> cl_program;
@@ -1070,31 +1095,31 @@ unsafe extern "C" {
     ) -> cl_command_queue;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clCreatePipe(
         context: cl_context, flags: cl_mem_flags, pipe_packet_size: cl_uint,
         pipe_max_packets: cl_uint, properties: *const cl_pipe_properties, errcode_ret: *mut cl_int,
     ) -> cl_mem;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_MEM_OBJECT)]
     pub fn clGetPipeInfo(
         pipe: cl_mem, param_name: cl_pipe_info, param_value_size: usize, param_value: *mut c_void,
         param_value_size_ret: *mut usize,
     ) -> cl_int;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clSVMAlloc(
         context: cl_context, flags: cl_svm_mem_flags, size: usize, alignment: cl_uint,
     ) -> *mut c_void;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clSVMFree(context: cl_context, svm_pointer: *mut c_void);
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clEnqueueSVMFree(
         command_queue: cl_command_queue, num_svm_pointers: cl_uint, svm_pointers: *mut *mut c_void,
         pfn_free_func: Option<unsafe extern "C" fn(queue: cl_command_queue, num_svm_pointers: cl_uint, svm_pointers: *mut *mut c_void, user_data: *mut c_void)>,
@@ -1103,7 +1128,7 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clEnqueueSVMMemcpy(
         command_queue: cl_command_queue, blocking_copy: cl_bool, dst_ptr: *mut c_void,
         src_ptr: *const c_void, size: usize, num_events_in_wait_list: cl_uint,
@@ -1111,7 +1136,7 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clEnqueueSVMMemFill(
         command_queue: cl_command_queue, svm_ptr: *mut c_void, pattern: *const c_void,
         pattern_size: usize, size: usize, num_events_in_wait_list: cl_uint,
@@ -1119,7 +1144,7 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clEnqueueSVMMap(
         command_queue: cl_command_queue, blocking_map: cl_bool, flags: cl_map_flags,
         svm_ptr: *mut c_void, size: usize, num_events_in_wait_list: cl_uint,
@@ -1127,7 +1152,7 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clEnqueueSVMUnmap(
         command_queue: cl_command_queue, svm_ptr: *mut c_void, num_events_in_wait_list: cl_uint,
         event_wait_list: *const cl_event, event: *mut cl_event,
@@ -1141,13 +1166,13 @@ unsafe extern "C" {
     ) -> cl_sampler;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clSetKernelArgSVMPointer(
         kernel: cl_kernel, arg_index: cl_uint, arg_value: *const c_void,
     ) -> cl_int;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clSetKernelExecInfo(
         kernel: cl_kernel, param_name: cl_kernel_exec_info, param_value_size: usize,
         param_value: *const c_void,
@@ -1172,7 +1197,7 @@ unsafe extern "C" {
     ) -> cl_program;
 
     #[since(2.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clEnqueueSVMMigrateMem(
         command_queue: cl_command_queue, num_svm_pointers: cl_uint,
         svm_pointers: *mut *const c_void, sizes: *const usize, flags: cl_mem_migration_flags,
@@ -1198,7 +1223,7 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clSetDefaultDeviceCommandQueue(
         context: cl_context, device: cl_device_id, command_queue: cl_command_queue,
     ) -> cl_int;

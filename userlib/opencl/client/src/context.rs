@@ -57,15 +57,19 @@ unsafe fn properties(list: *const cl_context_properties) -> Result<Properties, c
     Err(CL_INVALID_PROPERTY)
 }
 
-fn make(properties: Properties, devices: Vec<Handle>) -> Result<cl_context, cl_int> {
+fn make(properties: Properties, devices: &[cl_device_id]) -> Result<cl_context, cl_int> {
+    let device = |device: &cl_device_id| registry::get(Kind::Device, *device as usize);
+    let devices: Vec<_> = devices.iter().map(device).collect::<Result<_, _>>()?;
     let platform = match properties.platform {
         Some(platform) => registry::get(Kind::Platform, platform as usize)?.handle(),
         None => Handle::NULL,
     };
-    let new = New::named(Kind::Context, Vec::new())?;
+    let names = devices.iter().map(|device| device.handle()).collect();
+    // It holds its devices, of which some may be parts that the program gives back.
+    let new = New::named(Kind::Context, devices)?;
     let request = ClCreateContext {
         platform,
-        devices,
+        devices: names,
         new: new.handle(),
     };
     connection::call(&request, |_| ())?;
@@ -98,7 +102,6 @@ pub(crate) unsafe fn create(
     // SAFETY: the caller promises it.
     let devices = unsafe { input::array(devices, num_devices as usize, CL_INVALID_VALUE) }?;
     check_notify(pfn_notify, user_data)?;
-    let devices = input::handles(Kind::Device, devices, CL_INVALID_DEVICE)?;
     make(properties, devices)
 }
 
@@ -140,8 +143,7 @@ pub(crate) unsafe fn create_from_type(
         )
     }?;
     devices.truncate(count as usize);
-    let devices = input::handles(Kind::Device, &devices, CL_INVALID_DEVICE)?;
-    make(properties, devices)
+    make(properties, &devices)
 }
 
 /// Queries that the client answers itself.

@@ -164,3 +164,24 @@ pub(crate) unsafe fn optional_string<'a>(pointer: *const c_char) -> Option<&'a [
     // SAFETY: the caller promises it.
     unsafe { string(pointer, 0) }.ok()
 }
+
+/// An array of strings, each without its terminator; absent exactly when its length is zero.
+///
+/// # Errors
+/// `mismatch` if pointer and length contradict each other, or a string's pointer is null.
+///
+/// # Safety
+/// `pointer` is null or valid for reading `len` pointers, each null or a null-terminated
+/// string that lives as long as the result.
+pub(crate) unsafe fn strings<'a>(
+    pointer: *const *const c_char,
+    len: usize,
+    mismatch: cl_int,
+) -> Result<Vec<&'a [u8]>, cl_int> {
+    // SAFETY: the caller promises it.
+    let list = unsafe { paired_array(pointer, len, mismatch) }?.unwrap_or_default();
+    list.iter()
+        // SAFETY: the caller promises it.
+        .map(|text| unsafe { string(*text, mismatch) })
+        .collect()
+}

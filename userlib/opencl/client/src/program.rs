@@ -15,6 +15,9 @@ use crate::object::Object;
 use crate::registry::{self, New};
 use crate::{connection, input, query};
 
+/// Called when a program is ready.
+type Notify = Option<unsafe extern "C" fn(cl_program, *mut c_void)>;
+
 /// What the server appends to build options; the program is not shown it.
 const APPENDED: &str = " -cl-kernel-arg-info";
 
@@ -120,7 +123,7 @@ pub(crate) unsafe fn build(
     num_devices: cl_uint,
     device_list: *const cl_device_id,
     options: *const c_char,
-    pfn_notify: Option<unsafe extern "C" fn(cl_program, *mut c_void)>,
+    pfn_notify: Notify,
     user_data: *mut c_void,
 ) -> Result<(), cl_int> {
     if pfn_notify.is_none() && !user_data.is_null() {
@@ -130,15 +133,117 @@ pub(crate) unsafe fn build(
     let result = unsafe {
         marshal::clBuildProgram(program, num_devices, device_list, options, None, user_data)
     };
+    // SAFETY: the caller promises that it may be called so.
+    unsafe {
+        tell(
+            pfn_notify,
+            program,
+            user_data,
+            result,
+            CL_BUILD_PROGRAM_FAILURE,
+        )
+    }
+}
+
+/// Calls back when a program has been built or compiled. `failure` of the work itself is
+/// for the callback, if there is one.
+unsafe fn tell(
+    pfn_notify: Notify,
+    program: cl_program,
+    user_data: *mut c_void,
+    result: Result<(), cl_int>,
+    failure: cl_int,
+) -> Result<(), cl_int> {
     match (pfn_notify, result) {
-        // With a callback the failure of the build itself is for the callback.
-        (Some(notify), Ok(()) | Err(CL_BUILD_PROGRAM_FAILURE)) => {
+        (Some(notify), result) if result.is_ok() || result == Err(failure) => {
             // SAFETY: the caller promises that it may be called so.
             unsafe { notify(program, user_data) };
             Ok(())
         }
         (_, result) => result,
     }
+}
+
+/// `clCompileProgram`: as [`build`].
+///
+/// # Safety
+/// As the specification says.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn compile(
+    program: cl_program,
+    num_devices: cl_uint,
+    device_list: *const cl_device_id,
+    options: *const c_char,
+    num_input_headers: cl_uint,
+    input_headers: *const cl_program,
+    header_include_names: *mut *const c_char,
+    pfn_notify: Notify,
+    user_data: *mut c_void,
+) -> Result<(), cl_int> {
+    if pfn_notify.is_none() && !user_data.is_null() {
+        return Err(CL_INVALID_VALUE);
+    }
+    // SAFETY: the caller promises it.
+    unsafe {
+        let result = marshal::clCompileProgram(
+            program,
+            num_devices,
+            device_list,
+            options,
+            num_input_headers,
+            input_headers,
+            header_include_names,
+            None,
+            user_data,
+        );
+        tell(
+            pfn_notify,
+            program,
+            user_data,
+            result,
+            CL_COMPILE_PROGRAM_FAILURE,
+        )
+    }
+}
+
+/// `clLinkProgram`: as [`build`]. A callback of a program that cannot be linked, of which
+/// there is none then, gets null.
+///
+/// # Safety
+/// As the specification says.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn link(
+    context: cl_context,
+    num_devices: cl_uint,
+    device_list: *const cl_device_id,
+    options: *const c_char,
+    num_input_programs: cl_uint,
+    input_programs: *const cl_program,
+    pfn_notify: Notify,
+    user_data: *mut c_void,
+) -> Result<cl_program, cl_int> {
+    if pfn_notify.is_none() && !user_data.is_null() {
+        return Err(CL_INVALID_VALUE);
+    }
+    // SAFETY: the caller promises it.
+    let linked = unsafe {
+        marshal::clLinkProgram(
+            context,
+            num_devices,
+            device_list,
+            options,
+            num_input_programs,
+            input_programs,
+            None,
+            user_data,
+        )
+    };
+    if let (Some(notify), Ok(_) | Err(CL_LINK_PROGRAM_FAILURE)) = (pfn_notify, linked) {
+        let program = linked.unwrap_or(std::ptr::null_mut());
+        // SAFETY: the caller promises that it may be called so.
+        unsafe { notify(program, user_data) };
+    }
+    linked
 }
 
 /// `clUnloadCompiler`: a hint, which the server does not need.

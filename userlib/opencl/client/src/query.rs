@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_INVALID_VALUE, CL_OUT_OF_RESOURCES};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::{cl_int, cl_uint};
@@ -24,6 +25,15 @@ pub(crate) fn cached(slot: u16, object: Handle, name: u32) -> Option<Vec<u8>> {
 pub(crate) fn store(slot: u16, object: Handle, name: u32, value: &[u8]) {
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     cache.insert((slot, object, name), value.to_vec());
+}
+
+/// Forgets the values of an object that is no more. Of devices alone, and platforms, values
+/// are remembered.
+pub(crate) fn forget(kind: Kind, object: Handle) {
+    if kind == Kind::Device {
+        let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.retain(|(_, of, _), _| *of != object);
+    }
 }
 
 /// Gives a query's value to the program.

@@ -22,6 +22,7 @@ use wormhole_opencl_protocol::types::cl_int;
 use crate::api::DISPATCH;
 use crate::connection;
 use crate::object::Object;
+use crate::query;
 
 /// What a handle points to, as the ICD loader expects it.
 #[repr(C)]
@@ -137,9 +138,12 @@ pub(crate) fn get_optional(kind: Kind, address: usize) -> Result<Option<Arc<Obje
     }
 }
 
-/// Adds a reference of the program's.
+/// Adds a reference of the program's. Those to what was found are not counted.
 pub(crate) fn retain(kind: Kind, address: usize) -> Result<(), cl_int> {
     let object = get(kind, address)?;
+    if object.handle().is_found() {
+        return Ok(());
+    }
     let mut registry = lock();
     let entry = registry
         .by_address
@@ -150,9 +154,12 @@ pub(crate) fn retain(kind: Kind, address: usize) -> Result<(), cl_int> {
     Ok(())
 }
 
-/// Gives back a reference of the program's.
+/// Gives back a reference of the program's. As to what was found, see [`retain`].
 pub(crate) fn release(kind: Kind, address: usize) -> Result<(), cl_int> {
-    let _object = get(kind, address)?;
+    let object = get(kind, address)?;
+    if object.handle().is_found() {
+        return Ok(());
+    }
     let held = {
         let mut registry = lock();
         let entry = registry
@@ -274,6 +281,7 @@ pub(crate) fn forget(object: &Object) {
         registry.by_handle.remove(&object.handle());
         registry.resting.push_back(object.address());
     }
+    query::forget(object.kind(), object.handle());
     if object.exists() {
         connection::post_release(object.kind(), object.handle());
     }

@@ -15,6 +15,7 @@ mod account;
 mod binaries;
 mod check;
 mod context;
+mod device;
 mod image;
 mod kernel;
 mod library;

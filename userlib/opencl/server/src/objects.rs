@@ -23,7 +23,7 @@ struct Slot {
 pub(crate) struct Objects {
     /// Made by the client, by index.
     made: Vec<Slot>,
-    /// Platforms and devices, by index without the bit that marks them.
+    /// Platforms and whole devices, by index without the bit that marks them.
     found: Vec<(Kind, usize)>,
     names: FxHashMap<(Kind, usize), Handle>,
     live: Live,
@@ -140,7 +140,7 @@ impl Objects {
         self.live
     }
 
-    /// Names of platforms or devices, which get one when they are first seen.
+    /// Names of platforms or whole devices, which get one when they are first seen.
     pub(crate) fn name_found(
         &mut self,
         kind: Kind,
@@ -150,29 +150,32 @@ impl Objects {
     }
 
     fn name(&mut self, kind: Kind, object: usize) -> Handle {
-        if object == 0 {
-            return Handle::NULL;
+        match self.known(kind, object) {
+            Handle::NULL if object != 0 => {
+                // The vendor has few of them, and they do not change.
+                let handle = Handle::found(self.found.len() as u32);
+                self.found.push((kind, object));
+                self.names.insert((kind, object), handle);
+                handle
+            }
+            known => known,
         }
-        if let Some(handle) = self.names.get(&(kind, object)) {
-            return *handle;
-        }
-        if !matches!(kind, Kind::Platform | Kind::Device) {
-            return Handle::NULL;
-        }
-        // The vendor has few of them, and they do not change.
-        let handle = Handle::found(self.found.len() as u32);
-        self.found.push((kind, object));
-        self.names.insert((kind, object), handle);
-        handle
+    }
+
+    /// Name of an object that has one, else null: the client may have given it back while the
+    /// vendor still holds it.
+    fn known(&self, kind: Kind, object: usize) -> Handle {
+        let name = self.names.get(&(kind, object)).copied();
+        name.unwrap_or(Handle::NULL)
     }
 
     /// Puts names for the vendor's pointers in a query's value.
-    pub(crate) fn name_all(&mut self, kind: Kind, value: &[u8]) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn name_all(&self, kind: Kind, value: &[u8]) -> Result<Vec<u8>, Refusal> {
         let mut named = Vec::with_capacity(value.len());
         for chunk in value.chunks_exact(size_of::<usize>()) {
             let mut bytes = [0; size_of::<usize>()];
             bytes.copy_from_slice(chunk);
-            let handle = self.name(kind, usize::from_ne_bytes(bytes));
+            let handle = self.known(kind, usize::from_ne_bytes(bytes));
             named.extend_from_slice(&handle.to_bits().to_le_bytes());
         }
         Ok(named)
@@ -246,6 +249,24 @@ mod tests {
         let value = objects
             .name_all(Kind::Context, &0x9000usize.to_ne_bytes())
             .unwrap();
+        assert_eq!(value, [0; 8]);
+        let value = objects
+            .name_all(Kind::Device, &0x8000usize.to_ne_bytes())
+            .unwrap();
+        assert_eq!(value, names[1].to_bits().to_le_bytes());
+    }
+
+    /// A device that was given back, but that the vendor still names, is not found anew.
+    #[test]
+    fn a_part_of_a_device_is_known_while_its_name_is() {
+        let mut objects = Objects::new(8);
+        let name = Handle::made(0, 1);
+        let device = || 0x7000usize.to_ne_bytes();
+        objects.insert(Kind::Device, name, 0x7000);
+        let value = objects.name_all(Kind::Device, &device()).unwrap();
+        assert_eq!(value, name.to_bits().to_le_bytes());
+        assert_eq!(objects.remove(Kind::Device, name), Some(0x7000));
+        let value = objects.name_all(Kind::Device, &device()).unwrap();
         assert_eq!(value, [0; 8]);
     }
 }

@@ -20,12 +20,17 @@ pub enum Transport {
     Memfd,
 }
 
+/// PoCL's device that carries out commands in the thread that asks for them.
+pub const ONE_DEVICE: &str = "basic";
+/// That, and one whose compute units are the cores of this machine.
+pub const TWO_DEVICES: &str = "cpu-minimal cpu";
+
 /// Environment for whatever loads the vendor's OpenCL.
 pub fn vendor_environment(command: &mut Command) {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pocl-cache");
     std::fs::create_dir_all(&cache).expect("the target directory is writable");
     command
-        .env("POCL_DEVICES", "basic")
+        .env("POCL_DEVICES", ONE_DEVICE)
         .env("POCL_CACHE_DIR", cache)
         .env_remove("OCL_ICD_VENDORS");
     // PoCL asks hwloc how much memory there is, which asks sysfs.
@@ -52,10 +57,20 @@ impl Daemon {
         transport: Transport,
         options: impl IntoIterator<Item: AsRef<OsStr>>,
     ) -> Self {
+        Self::start_on(ONE_DEVICE, transport, options)
+    }
+
+    /// A server whose PoCL has these devices.
+    pub fn start_on(
+        devices: &str,
+        transport: Transport,
+        options: impl IntoIterator<Item: AsRef<OsStr>>,
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wormhole-server"));
         vendor_environment(&mut command);
         command
             .args(["--opencl", "--count-references"])
+            .env("POCL_DEVICES", devices)
             .env("WORMHOLE_LOG", "debug");
         match transport {
             Transport::Tcp => command.args(["--tcp", "127.0.0.1:0"]),

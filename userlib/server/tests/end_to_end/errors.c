@@ -187,16 +187,60 @@ static void posted(cl_kernel kernel, cl_kernel empty, cl_mem mem)
 	EXPECT(out == 1);
 }
 
+static void native(void *args)
+{
+	(void)args;
+}
+
+/* What no device of the server's can do. */
+static void refused(cl_mem mem)
+{
+	cl_command_queue_properties before = 77;
+	cl_device_exec_capabilities can = 0;
+	const void *location = &mem;
+	cl_int args = 0;
+
+	OK(clGetDeviceInfo(device, CL_DEVICE_EXECUTION_CAPABILITIES, sizeof(can), &can, NULL));
+	EXPECT(can == CL_EXEC_KERNEL);
+	STATUS(clEnqueueNativeKernel(queue, native, &args, sizeof(args), 0, NULL, NULL, 0, NULL, NULL),
+	       CL_INVALID_OPERATION);
+	STATUS(clEnqueueNativeKernel(queue, native, NULL, 0, 0, NULL, NULL, 0, NULL, NULL),
+	       CL_INVALID_OPERATION);
+	STATUS(clEnqueueNativeKernel(queue, native, &mem, sizeof(mem), 1, &mem, &location, 0, NULL,
+				     NULL),
+	       CL_INVALID_OPERATION);
+	STATUS(clEnqueueNativeKernel(NULL, native, NULL, 0, 0, NULL, NULL, 0, NULL, NULL),
+	       CL_INVALID_COMMAND_QUEUE);
+	STATUS(clEnqueueNativeKernel(queue, NULL, NULL, 0, 0, NULL, NULL, 0, NULL, NULL),
+	       CL_INVALID_VALUE);
+	STATUS(clEnqueueNativeKernel(queue, native, NULL, 4, 0, NULL, NULL, 0, NULL, NULL),
+	       CL_INVALID_VALUE);
+	STATUS(clEnqueueNativeKernel(queue, native, &args, 0, 0, NULL, NULL, 0, NULL, NULL),
+	       CL_INVALID_VALUE);
+	STATUS(clEnqueueNativeKernel(queue, native, NULL, 0, 1, &mem, &location, 0, NULL, NULL),
+	       CL_INVALID_VALUE);
+	STATUS(clEnqueueNativeKernel(queue, native, &mem, 8, 1, NULL, &location, 0, NULL, NULL),
+	       CL_INVALID_VALUE);
+	STATUS(clEnqueueNativeKernel(queue, native, &mem, 8, 1, &mem, NULL, 0, NULL, NULL),
+	       CL_INVALID_VALUE);
+	STATUS(clEnqueueNativeKernel(queue, native, &mem, 8, 1, (cl_mem *)&queue, &location, 0, NULL,
+				     NULL),
+	       CL_INVALID_MEM_OBJECT);
+	STATUS(clEnqueueNativeKernel(queue, native, NULL, 0, 0, NULL, NULL, 1, NULL, NULL),
+	       CL_INVALID_EVENT_WAIT_LIST);
+	STATUS(clSetCommandQueueProperty(queue, CL_QUEUE_PROFILING_ENABLE, CL_FALSE, &before),
+	       CL_INVALID_OPERATION);
+	STATUS(clSetCommandQueueProperty(NULL, CL_QUEUE_PROFILING_ENABLE, CL_FALSE, &before),
+	       CL_INVALID_COMMAND_QUEUE);
+	EXPECT(before == 77);
+}
+
 static void not_forwarded(void)
 {
 	cl_int err = 1;
 
 	EXPECT(clCreateUserEvent(context, &err) == NULL);
 	STATUS(err, CL_INVALID_OPERATION);
-	EXPECT(clLinkProgram(context, 0, NULL, NULL, 0, NULL, NULL, NULL, &err) == NULL);
-	STATUS(err, CL_INVALID_OPERATION);
-	STATUS(clEnqueueNativeKernel(queue, NULL, NULL, 0, 0, NULL, NULL, 0, NULL, NULL),
-	       CL_INVALID_OPERATION);
 	EXPECT(clGetExtensionFunctionAddressForPlatform(platform, "clNoSuchFunction") == NULL);
 }
 
@@ -220,6 +264,7 @@ int main(void)
 	programs();
 	arguments(kernel, mem);
 	posted(kernel, empty, mem);
+	refused(mem);
 	not_forwarded();
 	OK(clReleaseMemObject(mem));
 	OK(clReleaseKernel(kernel));

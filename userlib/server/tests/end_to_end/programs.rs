@@ -4,11 +4,15 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::daemon::{library, vendor_environment, Daemon, Transport};
+use crate::daemon::{library, vendor_environment, Daemon, Transport, ONE_DEVICE, TWO_DEVICES};
 use crate::program::{compile, last_line, run, stdout_of};
 
 fn on_server(transport: Transport, program: &Path) -> String {
-    let mut daemon = Daemon::start(transport);
+    on_devices(ONE_DEVICE, transport, program)
+}
+
+fn on_devices(devices: &str, transport: Transport, program: &Path) -> String {
+    let mut daemon = Daemon::start_on(devices, transport, [] as [&str; 0]);
     let mut command = Command::new(program);
     daemon.point(&mut command);
     let stdout = stdout_of(&run(command.env("WORMHOLE_LOG", "warn")));
@@ -52,10 +56,6 @@ fn clinfo_agrees(transport: Transport) {
         "CL_DEVICE_EXTENSIONS",
         "CL_DEVICE_EXECUTION_CAPABILITIES",
         "CL_DEVICE_HOST_UNIFIED_MEMORY",
-        "CL_DEVICE_LINKER_AVAILABLE",
-        "CL_DEVICE_PARTITION_MAX_SUB_DEVICES",
-        "CL_DEVICE_PARTITION_PROPERTIES",
-        "CL_DEVICE_PARTITION_AFFINITY_DOMAIN",
         // The loader's own, which says what it talks to.
         "CL_ICDL_NAME",
     ];
@@ -170,13 +170,19 @@ fn functions_do_what_the_vendors_do() {
 /// Runs a program on the vendor's own library, and says so, and on a server: it prints
 /// the same.
 fn agrees(source: &str) {
+    agrees_on(ONE_DEVICE, source);
+}
+
+fn agrees_on(devices: &str, source: &str) {
     let program = compile(source);
     let mut native = Command::new(&program);
     vendor_environment(&mut native);
+    native.env("POCL_DEVICES", devices);
     let native = stdout_of(&run(native.arg("native")));
     assert_eq!(last_line(&native), "all as expected");
     for transport in [Transport::Tcp, Transport::Memfd] {
-        assert_eq!(on_server(transport, &program), native, "{transport:?}");
+        let theirs = on_devices(devices, transport, &program);
+        assert_eq!(theirs, native, "{transport:?}");
     }
 }
 
@@ -188,6 +194,16 @@ fn boxes_of_buffers_are_moved_as_the_vendor_does() {
 #[test]
 fn images_are_those_of_the_vendor() {
     agrees("tests/end_to_end/images.c");
+}
+
+#[test]
+fn programs_are_compiled_and_linked_as_the_vendor_does() {
+    agrees("tests/end_to_end/linking.c");
+}
+
+#[test]
+fn devices_are_parted_as_the_vendor_does() {
+    agrees_on(TWO_DEVICES, "tests/end_to_end/devices.c");
 }
 
 #[test]
