@@ -343,12 +343,19 @@ static void in_buffers(void)
 	const cl_uint color[4] = { 5, 6, 7, 8 };
 	cl_image_desc desc = { .image_type = CL_MEM_OBJECT_IMAGE1D_BUFFER, .image_width = 100 };
 	cl_image_desc wide = { .image_type = CL_MEM_OBJECT_IMAGE1D_BUFFER, .image_width = 300 };
+	const cl_context whole = context;
+	const cl_command_queue first = queue;
 	cl_mem buffer, image, its;
 	cl_uint count;
 	size_t row, slice;
 	unsigned char *at;
 	cl_int err;
 
+	/* PoCL never gives such an image's reference to its context back. */
+	context = clCreateContext(NULL, 1, &device, NULL, NULL, &err);
+	OK(err);
+	queue = clCreateCommandQueue(context, device, 0, &err);
+	OK(err);
 	buffer = clCreateBuffer(context, CL_MEM_COPY_HOST_PTR, 1024, data, &err);
 	OK(err);
 	desc.buffer = buffer;
@@ -387,6 +394,10 @@ static void in_buffers(void)
 	OK(clEnqueueFillImage(queue, image, color, zero, region, 0, NULL, NULL));
 	OK(clFinish(queue));
 	OK(clReleaseMemObject(image));
+	OK(clReleaseCommandQueue(queue));
+	OK(clReleaseContext(context));
+	queue = first;
+	context = whole;
 }
 
 static void older_functions(void)
