@@ -163,7 +163,8 @@ impl pci::Driver for GuestDriver {
         };
         let window = Window::map(pdev)
             .inspect_err(|_| dev_err!(pdev, "cannot map the shared memory (BAR2)\n"))?;
-        let geometry = Geometry::new(window.header(), window.length()).map_err(|error| {
+        let header = window.header();
+        let geometry = Geometry::new(header, window.length()).map_err(|error| {
             dev_err!(pdev, "{}\n", error);
             errno(error)
         })?;
@@ -175,11 +176,11 @@ impl pci::Driver for GuestDriver {
             );
         }
 
-        let sessions = Claim::new(role, geometry.channels());
+        let sessions = Claim::new(role, header.key, geometry.channels());
         let device = Device::new(
             role,
             geometry,
-            sessions.is_some(),
+            sessions.as_ref().map(Claim::key),
             registers.into_devres()?,
             Devres::new(pdev.as_ref(), window)?,
         )?;

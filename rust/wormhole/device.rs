@@ -114,9 +114,9 @@ fn vm(host: &Host, fd: i32) -> Result<Vm> {
 
 /// What is to be signalled when a call hops home.
 fn server_event(args: &wormhole_pair) -> Result<Option<EventFd>> {
-    match (args.flags, args.server_event_fd, args.reserved) {
-        (0, 0, 0) => Ok(None),
-        (uapi::WORMHOLE_PAIR_SERVER_EVENT, fd, 0) => EventFd::from_fd(fd).map(Some),
+    match (args.flags, args.server_event_fd) {
+        (0, 0) => Ok(None),
+        (uapi::WORMHOLE_PAIR_SERVER_EVENT, fd) => EventFd::from_fd(fd).map(Some),
         _ => Err(EINVAL),
     }
 }
@@ -138,7 +138,7 @@ fn pair(host: &Arc<Host>, arg: UserPtr) -> Result<isize> {
     // Neither address space ends before both VMs are attached.
     let users = (client.mm()?, server.mm()?);
 
-    let handle = host.reserve(name, &client, &server)?;
+    let handle = host.reserve(name, args.key, &client, &server)?;
     handle.attach(Role::Client, client.clone())?;
     handle.attach(Role::Server, server.clone())?;
     if let Err(error) = handle.start_exitless(&client, &server, event) {

@@ -51,12 +51,13 @@ pub(crate) struct Exitless {
 }
 
 impl Exitless {
-    /// `id`: the pairing's number. `event`: to be signalled when a call hops home. EOPNOTSUPP: the CPU
+    /// `id`, `key`: the pairing's. `event`: to be signalled when a call hops home. EOPNOTSUPP: the CPU
     /// cannot; ENOENT: this KVM is none that we know; EBUSY: somebody else has hooks there; ENOSPC:
     /// too many pairings.
     pub(crate) fn start(
         host: &Arc<Host>,
         id: u64,
+        key: u32,
         client: &Vm,
         server: &Vm,
         event: Option<EventFd>,
@@ -78,7 +79,8 @@ impl Exitless {
             switch,
             enrolments: None,
         };
-        let enrol = |vm: &Vm, role| Enrolment::new(vm.address(), role, exitless.switch.clone());
+        let enrol =
+            |vm: &Vm, role| Enrolment::new(vm.address(), role, key, exitless.switch.clone());
         let enrolments = {
             let _members = host.members.lock();
             enrol(client, Role::Client)

@@ -179,10 +179,10 @@ unsafe fn arguments<'a>(vcpu: *mut kvm_bindings::kvm_vcpu) -> Option<(Vcpu<'a>, 
 unsafe extern "C" fn before_entry(vcpu: *mut kvm_bindings::kvm_vcpu) {
     // SAFETY: As the caller says.
     if let Some((vcpu, kvm)) = unsafe { arguments(vcpu) } {
-        registry::with(kvm, Role::Client, |switch| switch.before_entry(&vcpu));
+        registry::with_client(kvm, |switch| switch.before_entry(&vcpu));
         if vcpu.starts_vm() {
             for role in [Role::Client, Role::Server] {
-                registry::with(kvm, role, |switch| switch.vm_starts(role));
+                registry::with_each(kvm, role, |switch| switch.vm_starts(role));
             }
         }
     }
@@ -196,7 +196,7 @@ unsafe extern "C" fn before_entry(vcpu: *mut kvm_bindings::kvm_vcpu) {
 unsafe extern "C" fn after_exit(vcpu: *mut kvm_bindings::kvm_vcpu) {
     // SAFETY: As the caller says.
     if let Some((vcpu, kvm)) = unsafe { arguments(vcpu) } {
-        registry::with(kvm, Role::Client, |switch| switch.after_exit(&vcpu));
+        registry::with_client(kvm, |switch| switch.after_exit(&vcpu));
     }
 }
 
@@ -210,11 +210,11 @@ unsafe extern "C" fn is_ours(vcpu: *mut kvm_bindings::kvm_vcpu) -> bool {
     let Some((vcpu, kvm)) = (unsafe { arguments(vcpu) }) else {
         return false;
     };
-    let answered = registry::with(kvm, Role::Client, |switch| switch.has_answer(&vcpu));
+    let answered = registry::with_client(kvm, |switch| switch.has_answer(&vcpu));
     let ours = match answered {
         Some(true) => true,
         client => {
-            let paired = client.is_some() || registry::with(kvm, Role::Server, |_| ()).is_some();
+            let paired = client.is_some() || registry::is_server(kvm);
             paired && vcpu.is_hypercall(uapi::WORMHOLE_HYPERCALL)
         }
     };
@@ -232,10 +232,11 @@ unsafe extern "C" fn is_ours(vcpu: *mut kvm_bindings::kvm_vcpu) -> bool {
 unsafe extern "C" fn handle(vcpu: *mut kvm_bindings::kvm_vcpu, _fastpath: c_uint) -> c_int {
     // SAFETY: As the caller says.
     if let Some((vcpu, kvm)) = unsafe { arguments(vcpu) } {
-        let client = registry::find(kvm, Role::Client);
+        let client = registry::client(kvm);
         let answered = client.as_ref().is_some_and(|switch| switch.answer(&vcpu));
         if !answered && vcpu.is_hypercall(uapi::WORMHOLE_HYPERCALL) {
-            hypercall::handle(&vcpu, client, registry::find(kvm, Role::Server));
+            let named = |role, key| registry::named(kvm, role, key);
+            hypercall::handle(&vcpu, client, named);
         }
     }
     HANDLING.fetch_sub(1, Full);

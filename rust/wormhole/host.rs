@@ -81,16 +81,17 @@ impl Host {
         )
     }
 
-    /// Enters a new pairing of two VMs into the list, unless one of them has its role in another
-    /// pairing already: EBUSY. Nothing is attached to the VMs yet.
+    /// Enters a new pairing of two VMs into the list, unless it conflicts with another one: EBUSY.
+    /// Nothing is attached to the VMs yet.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         name: Name,
+        key: u32,
         client: &Vm,
         server: &Vm,
     ) -> Result<Handle> {
         let id = self.next_id.fetch_add(1, Relaxed);
-        let pairing = Pairing::new(self.clone(), id, name, client, server)?;
+        let pairing = Pairing::new(self.clone(), id, key, name, client, server)?;
 
         let mut pairings = self.pairings.lock();
         if pairings.iter().any(|other| other.conflicts(&pairing)) {

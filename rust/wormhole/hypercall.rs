@@ -5,6 +5,7 @@
 use crate::{
     carrier::Token,
     guest_memory::PinnedPage,
+    pairing::Role,
     registry::Found,
     session::Mapping,
     switch::Switch,
@@ -14,14 +15,19 @@ use crate::{
 use core::mem::size_of;
 use kernel::{page::PAGE_SIZE, prelude::*};
 
-/// Handles a VMCALL of ours, of a VM that is the client of one pairing or the server of another.
-pub(crate) fn handle(vcpu: &Vcpu<'_>, client: Option<Found>, server: Option<Found>) {
+/// Handles a VMCALL of ours. `client`: the pairing whose client the VM is. `named`: that in which it
+/// has a role, by its key.
+pub(crate) fn handle(
+    vcpu: &Vcpu<'_>,
+    client: Option<Found>,
+    named: impl Fn(Role, u32) -> Option<Found>,
+) {
     let number = vcpu.gpr(Gpr::Rax) as u32 & 0xffff;
     let user = vcpu.cpl() != 0;
-    let result = match (number, client, server) {
+    let result = match (number, client) {
         // Its pad and the server's code are 64-bit code.
-        (uapi::WORMHOLE_HC_RESUME, Some(_), _) if user && !vcpu.in_64_bit_code() => Err(EOPNOTSUPP),
-        (uapi::WORMHOLE_HC_RESUME, Some(switch), _) if user => {
+        (uapi::WORMHOLE_HC_RESUME, Some(_)) if user && !vcpu.in_64_bit_code() => Err(EOPNOTSUPP),
+        (uapi::WORMHOLE_HC_RESUME, Some(switch)) if user => {
             match switch.resume(vcpu, Token(vcpu.gpr(Gpr::Rdi))) {
                 Some(result) => result,
                 None => return,
@@ -30,21 +36,31 @@ pub(crate) fn handle(vcpu: &Vcpu<'_>, client: Option<Found>, server: Option<Foun
         _ if user => Err(EPERM),
         // kvm_intel was loaded with ept=0.
         _ if !vcpu.has_ept() => Err(EOPNOTSUPP),
-        (uapi::WORMHOLE_HC_INFO, _, _) => Ok(uapi::WORMHOLE_HYPERCALL_VERSION.into()),
-        (uapi::WORMHOLE_HC_OPEN..=uapi::WORMHOLE_HC_RETURN, _, Some(switch)) => {
-            switch.server_hypercall(number, vcpu)
-        }
-        (uapi::WORMHOLE_HC_BIND..=uapi::WORMHOLE_HC_UNBIND, Some(switch), _) => {
-            switch.client_hypercall(number, vcpu)
-        }
-        (uapi::WORMHOLE_HC_OPEN..=uapi::WORMHOLE_HC_RETURN, _, None) => Err(EOPNOTSUPP),
-        (uapi::WORMHOLE_HC_BIND..=uapi::WORMHOLE_HC_RESUME, None, _) => Err(EOPNOTSUPP),
-        // RESUME is user mode's.
-        (uapi::WORMHOLE_HC_RESUME, _, _) => Err(EPERM),
-        _ => Err(EINVAL),
+        _ => of_kernel(number, vcpu, |role| {
+            // A VM reaches its own pairings alone, whatever key it gives.
+            named(role, vcpu.gpr(Gpr::Rcx) as u32).ok_or(EOPNOTSUPP)
+        }),
     };
     vcpu.set_gpr(Gpr::Rax, result.unwrap_or_else(negative));
     vcpu.skip_instruction();
+}
+
+/// The kernel's hypercalls. `named`: the pairing that this one names, if the VM has that role there.
+fn of_kernel(number: u32, vcpu: &Vcpu<'_>, named: impl Fn(Role) -> Result<Found>) -> Result<u64> {
+    match number {
+        uapi::WORMHOLE_HC_INFO => {
+            named(Role::Client).or_else(|_| named(Role::Server))?;
+            Ok(uapi::WORMHOLE_HYPERCALL_VERSION.into())
+        }
+        uapi::WORMHOLE_HC_OPEN..=uapi::WORMHOLE_HC_RETURN => {
+            named(Role::Server)?.server_hypercall(number, vcpu)
+        }
+        uapi::WORMHOLE_HC_BIND..=uapi::WORMHOLE_HC_UNBIND => {
+            named(Role::Client)?.client_hypercall(number, vcpu)
+        }
+        uapi::WORMHOLE_HC_RESUME => Err(EPERM),
+        _ => Err(EINVAL),
+    }
 }
 
 /// An error as the VMs see it.

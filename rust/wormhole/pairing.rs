@@ -103,6 +103,8 @@ struct Slots {
 pub(crate) struct Pairing {
     host: Arc<Host>,
     id: u64,
+    /// By which the VMs' hypercalls name it.
+    key: u32,
     name: Name,
     created: Instant<Monotonic>,
     client_id: VmId,
@@ -137,6 +139,7 @@ impl Pairing {
     pub(crate) fn new(
         host: Arc<Host>,
         id: u64,
+        key: u32,
         name: Name,
         client: &Vm,
         server: &Vm,
@@ -152,6 +155,7 @@ impl Pairing {
             pin_init!(Self {
                 host,
                 id,
+                key,
                 name,
                 created: Instant::now(),
                 client_id: client.id(),
@@ -179,11 +183,12 @@ impl Pairing {
         *self.state.lock() == State::Paired
     }
 
-    /// Whether one of the VMs has the same role in both pairings.
+    /// Whether both have the same client VM, or the same server VM, which could not tell them apart.
     pub(crate) fn conflicts(&self, other: &Self) -> bool {
         // While `self` lives there are references to its VMs, so nothing else has their IDs.
         // Nor may they have a part in two pairings before the first one's exitless calls have ended.
-        (self.client_id == other.client_id || self.server_id == other.server_id) && !self.hung_up()
+        let same_server = self.server_id == other.server_id && self.key == other.key;
+        (self.client_id == other.client_id || same_server) && !self.hung_up()
     }
 
     /// A VM has gone, and the pairing been taken apart.
@@ -270,7 +275,7 @@ impl Handle {
         server: &Vm,
         event: Option<EventFd>,
     ) -> Result {
-        let exitless = Exitless::start(&self.0.host, self.0.id, client, server, event)?;
+        let exitless = Exitless::start(&self.0.host, self.0.id, self.0.key, client, server, event)?;
         let unused = {
             let mut slots = self.0.slots.lock();
             if slots.client.member.is_some() && slots.server.member.is_some() {

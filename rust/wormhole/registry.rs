@@ -16,6 +16,8 @@ pub(crate) struct Member {
     /// The address of its `struct kvm`.
     kvm: usize,
     role: Role,
+    /// The pairing's.
+    key: u32,
     switch: Arc<Switch>,
 }
 
@@ -33,22 +35,47 @@ impl core::ops::Deref for Found {
 /// VMs in pairings, at most. Each holds `KBox::into_raw` of a [`Member`], or 0.
 static MEMBERS: [Atomic<usize>; 64] = [const { Atomic::new(0) }; 64];
 
-/// Runs `f` on the switch of the pairing in which a VM has this role. Within an RCU read-side
-/// section, so `f` must not sleep.
-pub(crate) fn with<R>(kvm: usize, role: Role, f: impl FnOnce(&Arc<Switch>) -> R) -> Option<R> {
-    let _guard = rcu::read_lock();
-    let member = MEMBERS.iter().find_map(|slot| {
+/// A VM's parts of this role.
+fn members(kvm: usize, role: Role, _guard: &rcu::Guard) -> impl Iterator<Item = &Member> {
+    MEMBERS.iter().filter_map(move |slot| {
         let pointer = slot.load(Acquire) as *const Member;
         // SAFETY: Members are freed a grace period after they were taken out of their slot.
         let member = unsafe { pointer.as_ref() }?;
         (member.kvm == kvm && member.role == role).then_some(member)
-    })?;
+    })
+}
+
+/// Runs `f` on the switch of the pairing whose client a VM is. Within an RCU read-side section, so
+/// `f` must not sleep.
+pub(crate) fn with_client<R>(kvm: usize, f: impl FnOnce(&Arc<Switch>) -> R) -> Option<R> {
+    let guard = rcu::read_lock();
+    let member = members(kvm, Role::Client, &guard).next()?;
     Some(f(&member.switch))
 }
 
-/// The switch of the pairing in which a VM has this role, to keep.
-pub(crate) fn find(kvm: usize, role: Role) -> Option<Found> {
-    with(kvm, role, |switch| Found(switch.clone()))
+/// Runs `f` on the switches of all pairings in which a VM has this role. As [`with_client`].
+pub(crate) fn with_each(kvm: usize, role: Role, f: impl Fn(&Arc<Switch>)) {
+    let guard = rcu::read_lock();
+    members(kvm, role, &guard).for_each(|member| f(&member.switch));
+}
+
+/// Whether a VM is the server of any pairing.
+pub(crate) fn is_server(kvm: usize) -> bool {
+    let guard = rcu::read_lock();
+    let found = members(kvm, Role::Server, &guard).next().is_some();
+    found
+}
+
+/// The switch of the pairing whose client a VM is, to keep.
+pub(crate) fn client(kvm: usize) -> Option<Found> {
+    with_client(kvm, |switch| Found(switch.clone()))
+}
+
+/// The switch of the pairing with this key in which a VM has this role, to keep.
+pub(crate) fn named(kvm: usize, role: Role, key: u32) -> Option<Found> {
+    let guard = rcu::read_lock();
+    let member = members(kvm, role, &guard).find(|member| member.key == key)?;
+    Some(Found(member.switch.clone()))
 }
 
 /// A member's place in the registry. Dropping it sleeps until no hook uses the member.
@@ -58,12 +85,18 @@ pub(crate) struct Enrolment(usize);
 
 impl Enrolment {
     /// ENOSPC if there are too many.
-    pub(crate) fn new(kvm: usize, role: Role, switch: Arc<Switch>) -> Result<Self> {
+    pub(crate) fn new(kvm: usize, role: Role, key: u32, switch: Arc<Switch>) -> Result<Self> {
         let index = MEMBERS
             .iter()
             .position(|slot| slot.load(Relaxed) == 0)
             .ok_or(ENOSPC)?;
-        let member = KBox::new(Member { kvm, role, switch }, GFP_KERNEL)?;
+        let member = Member {
+            kvm,
+            role,
+            key,
+            switch,
+        };
+        let member = KBox::new(member, GFP_KERNEL)?;
         if let Some(slot) = MEMBERS.get(index) {
             slot.store(KBox::into_raw(member) as usize, Release);
         }

@@ -3,7 +3,7 @@
 //! The client's half of a session of exitless calls: which address space may make them.
 
 use crate::{
-    hypercall,
+    hypercall::Session,
     mmu_notifier::{
         MmuNotifier,
         Watcher, //
@@ -25,7 +25,7 @@ use kernel::{
 
 /// An address space that is bound to a session, until its end.
 pub(crate) struct Binding {
-    session: u64,
+    session: Session,
     bound: Atomic<bool>,
 }
 
@@ -46,15 +46,15 @@ impl Watcher for Binding {
         if !self.bound.xchg(false, Full) {
             return;
         }
-        if let Err(error) = hypercall::unbind(self.session) {
+        if let Err(error) = self.session.unbind() {
             pr_err!("the host does not unbind an address space: {:?}\n", error);
         }
     }
 }
 
 /// Binds the calling process, whose address space is `mm`.
-pub(crate) fn bind(mm: &MmWithUser, session: u64) -> Result<Pin<KBox<Client>>> {
-    hypercall::check()?;
+pub(crate) fn bind(mm: &MmWithUser, session: Session) -> Result<Pin<KBox<Client>>> {
+    session.check()?;
     check_process()?;
     let client = MmuNotifier::new(
         mm,
@@ -63,7 +63,7 @@ pub(crate) fn bind(mm: &MmWithUser, session: u64) -> Result<Pin<KBox<Client>>> {
             bound: Atomic::new(false),
         }),
     )?;
-    hypercall::bind(session, user_cr3(mm))?;
+    session.bind(user_cr3(mm))?;
     client.bound.store(true, Release);
     Ok(client)
 }

@@ -18,6 +18,7 @@ use crate::{
         Geometry,
         Role, //
     },
+    hypercall::Session,
     random,
     registers::{
         self,
@@ -83,8 +84,8 @@ pub(crate) struct Sleepers {
 pub(crate) struct Device {
     role: Role,
     geometry: Geometry,
-    /// The sessions of exitless calls are this device's.
-    has_sessions: bool,
+    /// Of the sessions of exitless calls, if they are this device's.
+    key: Option<u32>,
     /// Page frame of the window's start.
     window_pfn: usize,
     registers: Registers,
@@ -112,7 +113,7 @@ impl Device {
     pub(crate) fn new(
         role: Role,
         geometry: Geometry,
-        has_sessions: bool,
+        key: Option<u32>,
         registers: Registers,
         window: Devres<Window>,
     ) -> Result<Arc<Self>> {
@@ -164,7 +165,7 @@ impl Device {
             try_pin_init!(Self {
                 role,
                 geometry,
-                has_sessions,
+                key,
                 window_pfn: usize::try_from(start)? >> kernel::page::PAGE_SHIFT,
                 registers,
                 window,
@@ -192,9 +193,9 @@ impl Device {
         self.role
     }
 
-    /// Whether the sessions of exitless calls are this device's.
-    pub(crate) fn has_sessions(&self) -> bool {
-        self.has_sessions
+    /// A channel's session of exitless calls. `EOPNOTSUPP` if it has none.
+    pub(crate) fn session(&self, channel: usize) -> Result<Session> {
+        Session::new(self.key.ok_or(EOPNOTSUPP)?, channel)
     }
 
     /// The window's layout.

@@ -18,7 +18,6 @@ use crate::{
         Request, //
     },
     geometry::Role,
-    hypercall,
     mapping::{
         Fault,
         Mapping,
@@ -246,10 +245,10 @@ impl Endpoint {
 
     /// The channel that is bound, for exitless calls of this role.
     fn exitless_channel(&self, role: Role) -> Result<usize> {
-        if self.device.role() != role || !self.device.has_sessions() {
+        if self.device.role() != role {
             return Err(EOPNOTSUPP);
         }
-        // Its sessions ended with it; those of that number now are another device's.
+        // Its sessions ended with it; those of that number now are whose who has it since.
         if self.device.gone() {
             return Err(ENODEV);
         }
@@ -262,8 +261,9 @@ impl Endpoint {
             return Err(EINVAL);
         }
         let channel = self.exitless_channel(Role::Server)?;
+        let session = self.device.session(channel)?;
         self.exitless
-            .serve(channel, serve.entry, self.device.carriers())
+            .serve(session, serve.entry, self.device.carriers())
     }
 
     fn register(&self, file: &File, address: usize) -> Result {
@@ -305,8 +305,8 @@ impl Endpoint {
     fn finish(&self, address: usize) -> Result {
         let finish = argument::copy_in::<uapi::wormhole_guest_return>(address)?;
         let channel = self.exitless_channel(Role::Server)?;
-        let session = hypercall::session(channel)?;
-        hypercall::finish(session, finish.index, finish.result)?;
+        let session = self.device.session(channel)?;
+        session.finish(finish.index, finish.result)?;
         self.device.notify(channel)
     }
 
@@ -335,7 +335,7 @@ impl Endpoint {
     /// BIND.
     fn bind_session(&self) -> Result {
         let channel = self.exitless_channel(Role::Client)?;
-        self.exitless.bind(channel)
+        self.exitless.bind(self.device.session(channel)?)
     }
 
     /// `poll(2)`: an `EPOLL*` mask.

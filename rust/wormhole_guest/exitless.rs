@@ -11,7 +11,7 @@ use crate::{
         Client, //
     },
     die_notifier::CallTrap,
-    hypercall,
+    hypercall::Session,
     registered::{
         self,
         Rights, //
@@ -99,8 +99,7 @@ impl Exitless {
     }
 
     /// SERVE. `sleepers`: where carriers sleep.
-    pub(crate) fn serve(&self, channel: usize, entry: u64, sleepers: Arc<WaitQueue>) -> Result {
-        let number = hypercall::session(channel)?;
+    pub(crate) fn serve(&self, session: Session, entry: u64, sleepers: Arc<WaitQueue>) -> Result {
         let mut part = self.part.lock();
         match &*part {
             Part::Over => return Err(ENODEV),
@@ -114,7 +113,7 @@ impl Exitless {
         let current = kernel::current!();
         let mm = current.mm().ok_or(EINVAL)?;
         let carriers = Carriers::new(mm, sleepers)?;
-        *part = Part::Serves(server::serve(mm, number, entry, carriers.clone())?);
+        *part = Part::Serves(server::serve(mm, session, entry, carriers.clone())?);
         self.set_carriers(Some(carriers));
         Ok(())
     }
@@ -189,8 +188,7 @@ impl Exitless {
     }
 
     /// BIND.
-    pub(crate) fn bind(&self, channel: usize) -> Result {
-        let session = hypercall::session(channel)?;
+    pub(crate) fn bind(&self, session: Session) -> Result {
         let mut part = self.part.lock();
         match &*part {
             Part::Over => return Err(ENODEV),

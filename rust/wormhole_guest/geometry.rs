@@ -56,7 +56,7 @@ impl Role {
     }
 }
 
-/// The fields of `struct wormhole_window` that decide the layout, copied out of shared memory.
+/// The fields of `struct wormhole_window` that the driver goes by, copied out of shared memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Header {
     pub(crate) magic: u64,
@@ -64,6 +64,8 @@ pub(crate) struct Header {
     pub(crate) channels: u32,
     pub(crate) size: u64,
     pub(crate) channel_size: u64,
+    /// Any number.
+    pub(crate) key: u32,
 }
 
 /// Why a window is refused.
@@ -138,6 +140,7 @@ impl Geometry {
             channels,
             size,
             channel_size,
+            key: _,
         } = header;
         if magic != MAGIC {
             return Err(HeaderError::Magic(magic));
@@ -213,6 +216,7 @@ mod tests {
         channels: 15,
         size: 64 << 20,
         channel_size: 4 << 20,
+        key: 0,
     };
 
     fn check(change: impl FnOnce(&mut Header)) -> Result<Geometry, HeaderError> {

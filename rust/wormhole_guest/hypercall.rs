@@ -15,6 +15,7 @@ use core::arch::{
 use kernel::{
     prelude::*,
     sync::atomic::{
+        Acquire,
         Atomic,
         Full,
         Relaxed,
@@ -31,37 +32,61 @@ const MAX_ERRNO: i64 = 4095;
 /// How often the host is asked again to take something away, when it had no memory for that.
 const PATIENCE: u32 = 16;
 
-/// By role: a device has the sessions.
-static CLAIMED: [Atomic<bool>; 2] = [Atomic::new(false), Atomic::new(false)];
+/// Most devices with sessions that a VM has.
+const DEVICES: usize = 64;
 
-/// The sessions of a role, which a VM has once, however many devices it has: they are the first
-/// one's. Given back on drop.
-pub(crate) struct Claim(Role);
+/// The keys of windows whose devices have sessions, plus 1; or 0.
+static CLAIMED: [Atomic<u64>; DEVICES] = [const { Atomic::new(0) }; DEVICES];
+
+/// The sessions that the key of a device's window names. Given back on drop.
+pub(crate) struct Claim(u32);
 
 impl Claim {
-    /// `None`: another device has them. What a kernel before this one may have left in them is
-    /// taken away.
-    pub(crate) fn new(role: Role, channels: u32) -> Option<Self> {
-        if CLAIMED.get(role.index())?.xchg(true, Full) {
+    /// `None`: another device has them, whose key a hostile peer has given to this one's window.
+    /// What a kernel before this one may have left in them is taken away.
+    pub(crate) fn new(role: Role, key: u32, channels: u32) -> Option<Self> {
+        let mark = Self::mark(key);
+        let mut places = CLAIMED.iter();
+        let place = places.find(|place| place.cmpxchg(0, mark, Full).is_ok())?;
+        // Who claims the same at the same time may see this: then neither has them.
+        if CLAIMED
+            .iter()
+            .filter(|place| place.load(Acquire) == mark)
+            .count()
+            != 1
+        {
+            place.store(0, Release);
             return None;
         }
-        let claim = Self(role);
-        if check().is_ok() {
-            for session in 0..u64::from(channels.min(uapi::WORMHOLE_MAX_SESSIONS)) {
+        let claim = Self(key);
+        if check(key).is_ok() {
+            for channel in 0..channels.min(uapi::WORMHOLE_MAX_SESSIONS) {
+                let number = channel.into();
+                let session = Session { key, number };
                 let _ = match role {
-                    Role::Server => close(session),
-                    Role::Client => unbind(session),
+                    Role::Server => session.close(),
+                    Role::Client => session.unbind(),
                 };
             }
         }
         Some(claim)
     }
+
+    fn mark(key: u32) -> u64 {
+        u64::from(key).wrapping_add(1)
+    }
+
+    pub(crate) fn key(&self) -> u32 {
+        self.0
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(claimed) = CLAIMED.get(self.0.index()) {
-            claimed.store(false, Release);
+        for place in &CLAIMED {
+            if place.load(Relaxed) == Self::mark(self.0) {
+                place.store(0, Release);
+            }
         }
     }
 }
@@ -111,8 +136,8 @@ fn is_kvm_on_intel() -> bool {
         == [word(b"KVMK"), word(b"VMKV"), word(b"M\0\0\0")]
 }
 
-/// Makes a hypercall.
-fn call(number: u32, first: u64, second: u64, third: u64) -> Result<u64> {
+/// Makes a hypercall to the pairing with this key.
+fn call(key: u32, number: u32, first: u64, second: u64, third: u64) -> Result<u64> {
     check_hypervisor()?;
     let mut rax = u64::from(uapi::WORMHOLE_HYPERCALL | number);
     // SAFETY: KVM answers VMCALL, just checked, and changes RAX alone. What the host writes to
@@ -121,6 +146,7 @@ fn call(number: u32, first: u64, second: u64, third: u64) -> Result<u64> {
         asm!(
             "vmcall",
             inout("rax") rax,
+            in("rcx") u64::from(key),
             in("rdi") first,
             in("rsi") second,
             in("rdx") third,
@@ -135,91 +161,112 @@ fn call(number: u32, first: u64, second: u64, third: u64) -> Result<u64> {
     }
 }
 
-/// Asks the host to take something away. It has gone if this succeeds.
-fn take_away(number: u32, first: u64, second: u64, third: u64) -> Result {
-    let mut tries = PATIENCE;
-    loop {
-        match call(number, first, second, third) {
-            Ok(_) => return Ok(()),
-            // No such session, or no pairing any more.
-            Err(error) if error == ENOENT || error == EOPNOTSUPP => return Ok(()),
-            Err(error) if error == ENOMEM && tries > 0 => tries = tries.saturating_sub(1),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// INFO: `EOPNOTSUPP` if the host cannot do exitless calls, or not the ones that we know.
-pub(crate) fn check() -> Result {
-    if call(uapi::WORMHOLE_HC_INFO, 0, 0, 0)? != u64::from(uapi::WORMHOLE_HYPERCALL_VERSION) {
+fn check(key: u32) -> Result {
+    let version = call(key, uapi::WORMHOLE_HC_INFO, 0, 0, 0)?;
+    if version != u64::from(uapi::WORMHOLE_HYPERCALL_VERSION) {
         return Err(EOPNOTSUPP);
     }
     Ok(())
 }
 
-/// The number of a channel's session. `EOPNOTSUPP` if there are not so many.
-pub(crate) fn session(channel: usize) -> Result<u64> {
-    if channel >= uapi::WORMHOLE_MAX_SESSIONS as usize {
-        return Err(EOPNOTSUPP);
-    }
-    Ok(channel as u64)
+/// A channel's session.
+#[derive(Clone, Copy)]
+pub(crate) struct Session {
+    key: u32,
+    number: u64,
 }
 
-/// OPEN. A session of that number that is there already was left by a kernel before this one, as
-/// the channel is its opener's alone: it is closed.
-pub(crate) fn open(session: u64, entry: u64) -> Result {
-    let open = || call(uapi::WORMHOLE_HC_OPEN, session, entry, 0).map(|_| ());
-    match open() {
-        Err(error) if error == EEXIST => {
-            close(session)?;
-            open()
+impl Session {
+    /// `key`: of the channel's window. `EOPNOTSUPP` if there are not so many.
+    pub(crate) fn new(key: u32, channel: usize) -> Result<Self> {
+        if channel >= uapi::WORMHOLE_MAX_SESSIONS as usize {
+            return Err(EOPNOTSUPP);
         }
-        outcome => outcome,
+        let number = channel as u64;
+        Ok(Self { key, number })
     }
-}
 
-/// CLOSE. If this succeeds, the host uses no memory of the session any more.
-pub(crate) fn close(session: u64) -> Result {
-    take_away(uapi::WORMHOLE_HC_CLOSE, session, 0, 0)
-}
+    /// `EOPNOTSUPP` if the host cannot do exitless calls for it.
+    pub(crate) fn check(self) -> Result {
+        check(self.key)
+    }
 
-/// MAP: `count` entries at guest-physical `table`, which lie in one page. Returns how many were
-/// registered, at most `count`.
-pub(crate) fn map(session: u64, table: u64, count: usize) -> Result<usize> {
-    let done = call(uapi::WORMHOLE_HC_MAP, session, table, count as u64)?;
-    Ok(usize::try_from(done)?.min(count))
-}
+    fn call(self, number: u32, second: u64, third: u64) -> Result<u64> {
+        call(self.key, number, self.number, second, third)
+    }
 
-/// UNMAP, of pages of the lower half. If this succeeds, the host does not use them any more.
-pub(crate) fn unmap(session: u64, address: usize, pages: usize) -> Result {
-    let (address, pages) = (address as u64, pages as u64);
-    take_away(uapi::WORMHOLE_HC_UNMAP, session, address, pages)
-}
-
-/// CARRIER. `context`: guest-physical address of its `wormhole_carrier`.
-pub(crate) fn carrier(session: u64, index: u32, context: u64) -> Result {
-    call(uapi::WORMHOLE_HC_CARRIER, session, index.into(), context).map(|_| ())
-}
-
-/// RETURN.
-pub(crate) fn finish(session: u64, index: u32, result: u64) -> Result {
-    call(uapi::WORMHOLE_HC_RETURN, session, index.into(), result).map(|_| ())
-}
-
-/// BIND. If something is bound to the session already, that was left by a kernel before this one,
-/// see [`open`].
-pub(crate) fn bind(session: u64, cr3: u64) -> Result {
-    let bind = || call(uapi::WORMHOLE_HC_BIND, session, cr3, 0).map(|_| ());
-    match bind() {
-        Err(error) if error == EEXIST => {
-            unbind(session)?;
-            bind()
+    /// Asks the host to take something away. It has gone if this succeeds.
+    fn take_away(self, number: u32, second: u64, third: u64) -> Result {
+        let mut tries = PATIENCE;
+        loop {
+            match self.call(number, second, third) {
+                Ok(_) => return Ok(()),
+                // No such session, or no pairing any more.
+                Err(error) if error == ENOENT || error == EOPNOTSUPP => return Ok(()),
+                Err(error) if error == ENOMEM && tries > 0 => tries = tries.saturating_sub(1),
+                Err(error) => return Err(error),
+            }
         }
-        outcome => outcome,
     }
-}
 
-/// UNBIND. If this succeeds, the host does not know the address space any more.
-pub(crate) fn unbind(session: u64) -> Result {
-    take_away(uapi::WORMHOLE_HC_UNBIND, session, 0, 0)
+    /// OPEN. A session of that number that is there already was left by a kernel before this one,
+    /// as the channel is its opener's alone: it is closed.
+    pub(crate) fn open(self, entry: u64) -> Result {
+        let open = || self.call(uapi::WORMHOLE_HC_OPEN, entry, 0).map(|_| ());
+        match open() {
+            Err(error) if error == EEXIST => {
+                self.close()?;
+                open()
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// CLOSE. If this succeeds, the host uses no memory of the session any more.
+    pub(crate) fn close(self) -> Result {
+        self.take_away(uapi::WORMHOLE_HC_CLOSE, 0, 0)
+    }
+
+    /// MAP: `count` entries at guest-physical `table`, which lie in one page. Returns how many were
+    /// registered, at most `count`.
+    pub(crate) fn map(self, table: u64, count: usize) -> Result<usize> {
+        let done = self.call(uapi::WORMHOLE_HC_MAP, table, count as u64)?;
+        Ok(usize::try_from(done)?.min(count))
+    }
+
+    /// UNMAP, of pages of the lower half. If this succeeds, the host does not use them any more.
+    pub(crate) fn unmap(self, address: usize, pages: usize) -> Result {
+        self.take_away(uapi::WORMHOLE_HC_UNMAP, address as u64, pages as u64)
+    }
+
+    /// CARRIER. `context`: guest-physical address of its `wormhole_carrier`.
+    pub(crate) fn carrier(self, index: u32, context: u64) -> Result {
+        self.call(uapi::WORMHOLE_HC_CARRIER, index.into(), context)
+            .map(|_| ())
+    }
+
+    /// RETURN.
+    pub(crate) fn finish(self, index: u32, result: u64) -> Result {
+        self.call(uapi::WORMHOLE_HC_RETURN, index.into(), result)
+            .map(|_| ())
+    }
+
+    /// BIND. If something is bound to the session already, that was left by a kernel before this
+    /// one, see [`Self::open`].
+    pub(crate) fn bind(self, cr3: u64) -> Result {
+        let bind = || self.call(uapi::WORMHOLE_HC_BIND, cr3, 0).map(|_| ());
+        match bind() {
+            Err(error) if error == EEXIST => {
+                self.unbind()?;
+                bind()
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// UNBIND. If this succeeds, the host does not know the address space any more.
+    pub(crate) fn unbind(self) -> Result {
+        self.take_away(uapi::WORMHOLE_HC_UNBIND, 0, 0)
+    }
 }

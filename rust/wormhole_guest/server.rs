@@ -122,7 +122,7 @@ fn slots_in<'a>(
 /// A session, in the server's process. Closed at the end of the process's address space.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Session {
-    number: u64,
+    host: hypercall::Session,
     carriers: Arc<Carriers>,
     #[pin]
     state: SpinLock<State>,
@@ -184,14 +184,14 @@ impl Drop for Batch {
     }
 }
 
-/// Opens session `number` for the calling process, whose address space is `mm`.
+/// Opens a session for the calling process, whose address space is `mm`.
 pub(crate) fn serve(
     mm: &MmWithUser,
-    number: u64,
+    host: hypercall::Session,
     entry: u64,
     carriers: Arc<Carriers>,
 ) -> Result<Pin<KBox<Server>>> {
-    hypercall::check()?;
+    host.check()?;
     let state = State {
         open: false,
         invalidations: Invalidations::default(),
@@ -200,12 +200,12 @@ pub(crate) fn serve(
     let server = MmuNotifier::new(
         mm,
         try_pin_init!(Session {
-            number,
+            host,
             carriers,
             state <- new_spinlock!(state, "wormhole_guest session"),
         }? Error),
     )?;
-    hypercall::open(number, entry)?;
+    host.open(entry)?;
     server.state.lock().open = true;
     Ok(server)
 }
@@ -322,13 +322,13 @@ impl Session {
         }
         let first = batch.found.first().ok_or(EINVAL)?.address;
         let key = registered::block_of(first);
-        let done = match hypercall::map(self.number, batch.table.gpa(), batch.found.len()) {
+        let done = match self.host.map(batch.table.gpa(), batch.found.len()) {
             Ok(0) => return Err(EIO),
             Ok(done) => done,
             Err(error) if error == EEXIST => {
                 // We know better; nothing there is ours.
                 drop(state);
-                hypercall::unmap(self.number, first, 1)?;
+                self.host.unmap(first, 1)?;
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -357,7 +357,7 @@ impl Session {
     /// registration of it may be under way, or it must be noted as being invalidated.
     fn withdraw(&self, range: Range<usize>) -> Result {
         let pages = range.end.saturating_sub(range.start) / PAGE;
-        if let Err(error) = hypercall::unmap(self.number, range.start, pages) {
+        if let Err(error) = self.host.unmap(range.start, pages) {
             pr_err!("the host does not unmap: {:?}\n", error);
             // Rather nothing than what is not the process's any more.
             self.close();
@@ -404,7 +404,8 @@ impl Session {
     pub(crate) fn add_carrier(&self, index: u32, address: usize) -> Result {
         let context = Arc::new(PinnedPage::new(address)?, GFP_KERNEL)?;
         self.carriers.add(index, context.clone())?;
-        hypercall::carrier(self.number, index, context.gpa())
+        self.host
+            .carrier(index, context.gpa())
             .inspect_err(|_| self.carriers.remove(index))
     }
 
@@ -423,7 +424,7 @@ impl Session {
         if !take(&mut self.state.lock().open) {
             return;
         }
-        if let Err(error) = hypercall::close(self.number) {
+        if let Err(error) = self.host.close() {
             pr_err!("the host does not close a session: {:?}\n", error);
             self.carriers.close(Contexts::StayPinned);
             return;

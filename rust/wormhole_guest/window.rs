@@ -133,6 +133,7 @@ impl Window {
             channels: header.channels,
             size: header.size,
             channel_size: header.channel_size,
+            key: header.key,
         }
     }
 

@@ -53,13 +53,17 @@ struct wormhole_info {
  * name: NUL-terminated label for fdinfo and debugfs, [A-Za-z0-9._-], may be
  * empty. What follows the NUL is ignored.
  *
- * A VM can be the client of one pairing and the server of another at the same
- * time, but not twice the same.
+ * key: the one in the window's header (wormhole_window.h), by which the VMs'
+ * hypercalls name the pairing.
+ *
+ * A VM can be the server of any number of pairings that differ in their keys, one
+ * for each client VM, and the client of one other at the same time.
  *
  * EPERM without CAP_SYS_ADMIN in the initial user namespace; EINVAL unknown
  * flag, malformed name, or server_event_fd is no eventfd; EBADF a file descriptor is not open; EMEDIUMTYPE a
  * file is not a KVM VM's; ELOOP both are the same VM; ESRCH the process of a
- * VM has gone; EBUSY a VM has this role in another pairing; EINTR a signal
+ * VM has gone; EBUSY the client VM is the client of another pairing, or the
+ * server VM the server of another pairing with this key; EINTR a signal
  * came; EMFILE, ENFILE, ENOMEM. They are looked for in this order.
  */
 struct wormhole_pair {
@@ -69,7 +73,7 @@ struct wormhole_pair {
 	__s32 server_vm_fd;
 	char name[WORMHOLE_NAME_LEN];
 	__s32 server_event_fd;
-	__u32 reserved;		/* must be 0 */
+	__u32 key;
 };
 
 #define WORMHOLE_PAIR_SERVER_EVENT	(1U << 0)

@@ -3,17 +3,18 @@
  * Wormhole hypercalls: what the VMs of a pairing ask of the host module, and
  * the layout that exitless calls rest on. See Documentation/switch.rst.
  *
- * VMCALL with RAX = WORMHOLE_HYPERCALL | number, arguments in RDI, RSI, RDX.
+ * VMCALL with RAX = WORMHOLE_HYPERCALL | number, arguments in RDI, RSI, RDX,
+ * and the key of the pairing (that of its window, wormhole_window.h) in ECX.
  * RAX returns 0 or more, or a negative error number; -1000 (KVM_ENOSYS) is
  * KVM's own answer where there is no pairing. All but RESUME are the
  * kernel's: EPERM at CPL 3. EINVAL unknown number, or bad argument;
- * EOPNOTSUPP the VM has the other role, or the CPU or the vCPU's state does
- * not allow exitless calls; ENOENT nothing of this name; EEXIST it is there
+ * EOPNOTSUPP the VM has no part in a pairing with this key, or the other role,
+ * or the CPU or the vCPU's state does not allow exitless calls; ENOENT nothing of this name; EEXIST it is there
  * already; ENOMEM; EFAULT a guest-physical address that is not memory of this
  * VM; EBUSY a page is registered too often.
  *
- * A session is one server process and one client process. Its number is that
- * of their channel (wormhole_guest.h), at most WORMHOLE_MAX_SESSIONS - 1.
+ * A session is one server process and one client process of a pairing, where its
+ * number is that of their channel (wormhole_guest.h), at most WORMHOLE_MAX_SESSIONS - 1.
  */
 #ifndef _UAPI_LINUX_WORMHOLE_HYPERCALL_H
 #define _UAPI_LINUX_WORMHOLE_HYPERCALL_H
@@ -21,7 +22,7 @@
 #include <linux/types.h>
 
 #define WORMHOLE_HYPERCALL		0x574d0000U
-#define WORMHOLE_HYPERCALL_VERSION	1
+#define WORMHOLE_HYPERCALL_VERSION	2
 
 #define WORMHOLE_MAX_SESSIONS		64
 #define WORMHOLE_MAX_CARRIERS		64
@@ -62,7 +63,7 @@
 #define WORMHOLE_HC_UNBIND		17
 /*
  * Client, at CPL 3 in the bound process: goes on with the call whose token is
- * RDI. Does not return: the call goes on, or RIP is at WORMHOLE_GATE_PAD. But
+ * RDI, without a key. Does not return: the call goes on, or RIP is at WORMHOLE_GATE_PAD. But
  * EAGAIN: it hopped home and has not finished; ENOENT: there is no such call.
  */
 #define WORMHOLE_HC_RESUME		18

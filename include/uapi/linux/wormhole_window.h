@@ -41,7 +41,13 @@ struct wormhole_window {
 	__u64 size;		/* bytes, power of two, all of BAR2 */
 	__u64 channel_size;	/* bytes, power of two */
 	char name[32];		/* NUL-terminated, for people */
-	__u8 reserved[64];
+	/*
+	 * Names this window to the host (wormhole_hypercall.h). A random
+	 * number, so that no VM can have its peer take this window for another
+	 * one of the peer's, whose header it does not see.
+	 */
+	__u32 key;
+	__u8 reserved[60];
 	/*
 	 * Offset 128. Per role: odd while that VM is connected, one more on
 	 * each connect and disconnect. Written by "wormholectl serve".

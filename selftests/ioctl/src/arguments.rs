@@ -47,6 +47,7 @@ pub fn tests() -> Vec<Test<'static>> {
         test!(same_vm),
         test!(good_pairing),
         test!(one_pairing_per_role),
+        test!(a_server_of_several_clients),
         test!(unprivileged),
         test!(no_free_file_descriptor),
         test!(pairing_file_does_nothing_else),
@@ -330,13 +331,6 @@ fn server_event() {
         (wormhole_pair { flags: 0, ..good }, Errno::INVAL),
         (
             wormhole_pair {
-                reserved: 1,
-                ..good
-            },
-            Errno::INVAL,
-        ),
-        (
-            wormhole_pair {
                 server_event_fd: -1,
                 ..good
             },
@@ -540,6 +534,27 @@ fn one_pairing_per_role() {
         .expect("A serves in one pairing and is a client in another");
     drop((second, third));
     drop(device.pair(&a, &b, "again").expect("all are free again"));
+}
+
+fn a_server_of_several_clients() {
+    let device = open();
+    let (server, a, b, c) = (Vm::new(), Vm::new(), Vm::new(), Vm::new());
+    let first = device.pair_by(1, &a, &server, "a").expect("PAIR");
+    let second = device.pair_by(2, &b, &server, "b").expect("PAIR");
+    assert_eq!(device.info().expect("INFO").pairings, 2);
+    for key in [1, 2] {
+        let again = device.pair_by(key, &c, &server, "");
+        assert_eq!(error(again), Errno::BUSY, "key {key}");
+    }
+    // A client has one server, whatever the key, which another server may have too.
+    assert_eq!(error(device.pair_by(3, &a, &server, "")), Errno::BUSY);
+    assert_eq!(error(device.pair_by(3, &a, &c, "")), Errno::BUSY);
+    let other = device.pair_by(1, &server, &c, "other").expect("PAIR");
+    drop(first);
+    let third = device.pair_by(1, &c, &server, "c").expect("PAIR");
+    assert_eq!(fdinfo(&second)["state"], "paired");
+    drop((second, third, other));
+    assert_eq!(device.info().expect("INFO").pairings, 0);
 }
 
 fn unprivileged() {

@@ -96,11 +96,22 @@ impl Device {
     }
 
     pub fn pair(&self, client: impl AsFd, server: impl AsFd, name: &str) -> Result<OwnedFd, Errno> {
-        self.pair_raw(&pair_args(
-            client.as_fd().as_raw_fd(),
-            server.as_fd().as_raw_fd(),
-            name,
-        ))
+        self.pair_by(0, client, server, name)
+    }
+
+    /// With that key.
+    pub fn pair_by(
+        &self,
+        key: u32,
+        client: impl AsFd,
+        server: impl AsFd,
+        name: &str,
+    ) -> Result<OwnedFd, Errno> {
+        let (client, server) = (client.as_fd().as_raw_fd(), server.as_fd().as_raw_fd());
+        self.pair_raw(&wormhole_pair {
+            key,
+            ..pair_args(client, server, name)
+        })
     }
 }
 

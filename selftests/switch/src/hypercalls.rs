@@ -33,7 +33,7 @@ const TOO_LARGE: u64 = uapi::WORMHOLE_MAX_SESSIONS as u64;
 /// Not memory of the VM.
 const NOWHERE: u64 = 1 << 36;
 
-fn mapping(address: u64, gpa: u64) -> wormhole_mapping {
+pub fn mapping(address: u64, gpa: u64) -> wormhole_mapping {
     wormhole_mapping { address, gpa }
 }
 

@@ -44,6 +44,7 @@ mod signal;
 #[allow(dead_code, reason = "the other test program uses more of it")]
 mod tap;
 mod teardown;
+mod tenants;
 mod vm;
 
 use std::cell::Cell;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
         nested::tests(),
         teardown::tests(),
         kills::tests(),
+        tenants::tests(),
         shadow_paging::tests(),
         reset::tests(),
     ]

@@ -137,6 +137,11 @@ impl Pair {
 
 /// The part of the server, with one carrier.
 pub fn open(server: &mut Guest, function: u64) {
+    open_with(server, function, CARRIER, SERVER_DATA_PAGES);
+}
+
+/// The same, with this carrier, and the process's data there.
+pub fn open_with(server: &mut Guest, function: u64, carrier: u64, data: u64) {
     assert_eq!(
         server.hypercall(uapi::WORMHOLE_HC_OPEN, [SESSION, function, 0]),
         0,
@@ -150,12 +155,7 @@ pub fn open(server: &mut Guest, function: u64) {
         })
     };
     let mappings: Vec<_> = pages(SERVER_CODE, SERVER_CODE_PAGE, 1, READ | EXECUTE)
-        .chain(pages(
-            SERVER_DATA,
-            SERVER_DATA_PAGES,
-            SERVER_DATA_COUNT,
-            READ | WRITE,
-        ))
+        .chain(pages(SERVER_DATA, data, SERVER_DATA_COUNT, READ | WRITE))
         .chain(pages(
             SERVER_STACK,
             SERVER_STACK_PAGES,
@@ -165,10 +165,10 @@ pub fn open(server: &mut Guest, function: u64) {
         .chain(pages(SERVER_READ_ONLY, SERVER_READ_ONLY_PAGE, 1, READ))
         .collect();
     assert_eq!(map(server, &mappings), mappings.len() as i64, "MAP");
-    add_carrier(server, CARRIER);
+    add_carrier(server, carrier);
 }
 
-fn map(server: &mut Guest, mappings: &[wormhole_mapping]) -> i64 {
+pub fn map(server: &mut Guest, mappings: &[wormhole_mapping]) -> i64 {
     for (at, mapping) in (MAPPINGS..).step_by(16).zip(mappings) {
         server.memory.set(at, mapping.address);
         server.memory.set(at + 8, mapping.gpa);

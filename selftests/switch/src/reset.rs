@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Firmware's last page.
 const FIRMWARE: u64 = 0xffff_f000;
 
-fn firmware(guest: &Guest) -> Memory {
+pub fn firmware(guest: &Guest) -> Memory {
     let memory = Memory::new(PAGE);
     // at FFFF:0000, where the first instruction is: OUT PORT_HYPERCALL, AL; HLT
     memory.write(0xff0, &[0xe6, PORT_HYPERCALL, 0xf4]);
@@ -40,7 +40,7 @@ fn firmware(guest: &Guest) -> Memory {
 }
 
 /// As QEMU's system_reset leaves the first vCPU; then it runs a little.
-fn reset(vcpu: &mut Vcpu) {
+pub fn reset(vcpu: &mut Vcpu) {
     let data = kvm_segment {
         limit: 0xffff,
         type_: 3,

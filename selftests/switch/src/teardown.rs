@@ -23,11 +23,11 @@ crate::tests! {
     unpair_with_all_closed
 }
 
-const LOOP: [u64; 6] = [SERVER_DATA, 100, 0, 0, 0, 0];
+pub const LOOP: [u64; 6] = [SERVER_DATA, 100, 0, 0, 0, 0];
 
 /// The call is over without a result: an error at PAD, or RESUME has failed.
 #[track_caller]
-fn assert_over(stop: Stop) {
+pub fn assert_over(stop: Stop) {
     if stop.is(AFTER_HYPERCALL) {
         assert!((stop.regs.rax as i64) < 0, "{stop:x?}");
     } else {

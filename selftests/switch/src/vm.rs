@@ -86,6 +86,8 @@ pub struct Guest {
     pub vm: Arc<VmFd>,
     pub memory: Arc<Memory>,
     pub tables: Tables,
+    /// Of the pairing that its kernel's hypercalls are for.
+    pub key: u32,
 }
 
 impl Guest {
@@ -122,6 +124,7 @@ impl Guest {
             vm: Arc::new(vm),
             memory,
             tables,
+            key: 0,
         }
     }
 
@@ -178,6 +181,7 @@ impl Guest {
     pub fn hypercall(&mut self, number: u32, arguments: [u64; 3]) -> i64 {
         let regs = kvm_regs {
             rip: code::guest_kernel_hypercall(),
+            rcx: self.key.into(),
             ..hypercall_regs(number, arguments)
         };
         self.vcpu.enter_kernel(regs);

@@ -36,6 +36,7 @@ fn layout() {
     assert_eq!(offset_of!(wormhole_pair, server_vm_fd), 12);
     assert_eq!(offset_of!(wormhole_pair, name), 16);
     assert_eq!(offset_of!(wormhole_pair, server_event_fd), 48);
+    assert_eq!(offset_of!(wormhole_pair, key), 52);
 
     assert_eq!(size_of::<wormhole_guest_info>(), 32);
     assert_eq!(offset_of!(wormhole_guest_info, channel_size), 16);
@@ -66,6 +67,7 @@ fn layout() {
     assert_eq!(offset_of!(wormhole_window, size), 16);
     assert_eq!(offset_of!(wormhole_window, channel_size), 24);
     assert_eq!(offset_of!(wormhole_window, name), 32);
+    assert_eq!(offset_of!(wormhole_window, key), 64);
     assert_eq!(offset_of!(wormhole_window, link), 128);
 
     assert_eq!(size_of::<wormhole_channel>(), 192);

@@ -21,6 +21,8 @@ const NAME_LEN: usize = WORMHOLE_NAME_LEN as usize;
 pub struct Header {
     pub layout: Layout,
     pub name: Name,
+    /// Any number.
+    pub key: u32,
 }
 
 /// Why bytes are no header of a window that we can use.
@@ -78,6 +80,7 @@ impl Header {
         Ok(Header {
             layout,
             name: Name::from_field(&name)?,
+            key: get_u32(bytes, offset_of!(wormhole_window, key)),
         })
     }
 
@@ -108,6 +111,7 @@ impl Header {
             &self.layout.channel_size().to_le_bytes(),
         );
         put(offset_of!(wormhole_window, name), self.name.as_field());
+        put(offset_of!(wormhole_window, key), &self.key.to_le_bytes());
         bytes
     }
 }

@@ -11,6 +11,7 @@ fn header() -> Header {
     Header {
         layout: Layout::new(64 * MIB, 4 * MIB).unwrap(),
         name: Name::new("gpu0").unwrap(),
+        key: 0x1234_5678,
     }
 }
 
@@ -147,11 +148,13 @@ proptest! {
         size_log in 20u32..=36,
         ratio_log in 1u32..=8,
         name in "[A-Za-z0-9._-]{0,31}",
+        key: u32,
     ) {
         prop_assume!(size_log - ratio_log >= 18);
         let header = Header {
             layout: Layout::new(1 << size_log, 1 << (size_log - ratio_log)).unwrap(),
             name: Name::new(&name).unwrap(),
+            key,
         };
         let bytes = header.format();
         prop_assert_eq!(Header::parse(&bytes, 1 << size_log), Ok(header));
@@ -168,7 +171,7 @@ proptest! {
         let mut bytes = header().format();
         bytes[bit / 8] ^= 1 << (bit % 8);
         match Header::parse(&bytes, 64 * MIB) {
-            // Only the name, the reserved bytes and link[] may differ.
+            // Only the name, the key, the reserved bytes and link[] may differ.
             Ok(read) => prop_assert!(bit / 8 >= 32 && read.layout == header().layout),
             Err(_) => prop_assert!(bit / 8 < 64),
         }

@@ -47,7 +47,7 @@ impl fmt::Display for PairError {
                 Errno::EMEDIUMTYPE => "one of the two files is no KVM VM",
                 Errno::ELOOP => "both are the same VM",
                 Errno::ESRCH => "the process of one of the two VMs has gone",
-                Errno::EBUSY => "one of the two VMs has this role in another pairing",
+                Errno::EBUSY => "one of the two VMs has this part in another pairing",
                 errno => return write!(f, "the host module refused: {}", errno.desc()),
             }),
         }
@@ -57,13 +57,14 @@ impl fmt::Display for PairError {
 /// What pairs VMs.
 pub trait Host {
     /// Pairs two KVM VMs, given by their VM file descriptors. They stay
-    /// paired until the returned file is closed. `event`: the eventfd of the
-    /// server VM's interrupt for calls that hop home.
+    /// paired until the returned file is closed. `key`: their window's. `event`:
+    /// the eventfd of the server VM's interrupt for calls that hop home.
     fn pair(
         &self,
         client: BorrowedFd<'_>,
         server: BorrowedFd<'_>,
         name: &Name,
+        key: u32,
         event: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, PairError>;
 }
@@ -120,6 +121,7 @@ impl Host for Device {
         client: BorrowedFd<'_>,
         server: BorrowedFd<'_>,
         name: &Name,
+        key: u32,
         event: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, PairError> {
         let file = self.open().map_err(PairError::Device)?;
@@ -127,6 +129,7 @@ impl Host for Device {
             size: size_of::<wormhole_pair>() as u32,
             client_vm_fd: client.as_raw_fd(),
             server_vm_fd: server.as_raw_fd(),
+            key,
             ..Default::default()
         };
         if let Some(event) = event {

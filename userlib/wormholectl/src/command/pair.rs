@@ -68,11 +68,14 @@ fn hold(cli: &Cli, client: i32, server: i32, label: Option<Name>) -> Result<(), 
     held.run(stop.as_fd())
 }
 
+/// The key of a window of `serve --no-pair`.
+const KEY: u32 = 0;
+
 /// Pairs the VMs of two processes; the VMs themselves are not kept.
 fn pair(host: &impl Host, client: i32, server: i32, name: &Name) -> Result<OwnedFd, Error> {
     let client_vm = vm(client)?;
     let server_vm = vm(server)?;
-    host.pair(client_vm.as_fd(), server_vm.as_fd(), name, None)
+    host.pair(client_vm.as_fd(), server_vm.as_fd(), name, KEY, None)
         .map_err(|error| Error::new(Kind::of_errno(error.errno()), error.to_string()))
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The service of one pairing: one thread, which waits in poll(2) alone.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -64,9 +66,12 @@ impl<H: Host, P: Processes> Server<H, P> {
             paths.vm(Role::Server),
             paths.vm(Role::Client),
         ])?;
+        // That of a window whose VMs somebody else pairs must be known.
+        let key = if config.pair { random_key()? } else { 0 };
         let window = WindowMemory::new(Header {
             layout: config.layout,
             name: config.name,
+            key,
         })?;
         let sockets = [
             run_dir.listen(&paths.vm(Role::Server), config.group)?,
@@ -387,7 +392,13 @@ impl<H: Host, P: Processes> Server<H, P> {
         let server = self.take_vm(Role::Server)?;
         let event = self.vectors[Role::Server.index()].channel();
         self.host
-            .pair(client.as_fd(), server.as_fd(), &self.name, Some(event))
+            .pair(
+                client.as_fd(),
+                server.as_fd(),
+                &self.name,
+                self.window.key(),
+                Some(event),
+            )
             .map_err(Failure::Host)
     }
 
@@ -470,6 +481,16 @@ impl<H: Host, P: Processes> Server<H, P> {
             }),
         }
     }
+}
+
+/// A number that no VM can know before.
+fn random_key() -> Result<u32, Error> {
+    const SOURCE: &str = "/dev/urandom";
+    let mut key = [0; size_of::<u32>()];
+    File::open(SOURCE)
+        .and_then(|mut file| file.read_exact(&mut key))
+        .map_err(|error| Error::io(SOURCE, &error))?;
+    Ok(u32::from_ne_bytes(key))
 }
 
 impl<H, P: Processes> Drop for Server<H, P> {

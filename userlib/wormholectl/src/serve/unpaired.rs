@@ -17,6 +17,7 @@ impl Host for Unpaired {
         _: BorrowedFd<'_>,
         _: BorrowedFd<'_>,
         _: &Name,
+        _: u32,
         _: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, PairError> {
         Err(PairError::Device(Errno::EOPNOTSUPP))

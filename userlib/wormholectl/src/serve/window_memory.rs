@@ -82,6 +82,11 @@ impl WindowMemory {
         &self.fd
     }
 
+    /// What names the window to the host.
+    pub fn key(&self) -> u32 {
+        self.header.key
+    }
+
     /// The window's layout.
     pub fn layout(&self) -> Layout {
         self.header.layout
@@ -189,6 +194,7 @@ mod tests {
         let header = Header {
             layout: Layout::new(1 << 20, 1 << 18).unwrap(),
             name: Name::new("w").unwrap(),
+            key: 7,
         };
         let window = WindowMemory::new(header).unwrap();
         let file = File::from(window.fd.try_clone().unwrap());

@@ -112,6 +112,7 @@ pub struct FakeHost {
     attempts: Rc<Cell<usize>>,
     pairings: Rc<RefCell<Vec<Holder>>>,
     event: Rc<RefCell<Option<OwnedFd>>>,
+    key: Rc<Cell<Option<u32>>>,
 }
 
 impl FakeHost {
@@ -123,6 +124,11 @@ impl FakeHost {
     /// What it answers from now on.
     pub fn set_error(&self, error: Option<PairError>) {
         self.error.set(error);
+    }
+
+    /// The key that it was given last.
+    pub fn key(&self) -> Option<u32> {
+        self.key.get()
     }
 
     pub fn attempts(&self) -> usize {
@@ -154,10 +160,12 @@ impl Host for FakeHost {
         client: BorrowedFd<'_>,
         server: BorrowedFd<'_>,
         name: &Name,
+        key: u32,
         event: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, PairError> {
         self.attempts.set(self.attempts.get() + 1);
         assert_eq!(name.as_str(), "gpu0");
+        self.key.set(Some(key));
         self.event
             .replace(event.map(|event| event.try_clone_to_owned().unwrap()));
         for (process, vm) in self.expected.borrow().iter().zip([server, client]) {

@@ -100,6 +100,34 @@ fn config(dir: &TempDir) -> Config {
 }
 
 #[test]
+fn each_window_has_a_key_of_its_own() {
+    let keys = [(); 2].map(|()| {
+        let mut scene = Scene::new();
+        let [(_s, server), (_c, client)] = scene.pair();
+        let key = server.header().key;
+        assert_eq!(client.header().key, key);
+        assert_eq!(scene.host.key(), Some(key));
+        key
+    });
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[test]
+fn the_key_is_known_where_somebody_else_pairs() {
+    let mut scene = Scene::new();
+    scene.server = None;
+    let config = Config {
+        pair: false,
+        ..config(&scene.dir)
+    };
+    let server = Server::new(&config, scene.host.clone(), scene.processes.clone());
+    scene.server = Some(server.unwrap());
+    let qemu = FakeQemu::connect(&scene.path("server"));
+    scene.step();
+    assert_eq!(qemu.handshake().header().key, 0);
+}
+
+#[test]
 fn handshakes() {
     let mut scene = Scene::new();
     let [(_s, server), (_c, client)] = scene.pair();
