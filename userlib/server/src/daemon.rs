@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context};
 use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl;
 use nix::sys::signal::{kill, SigSet, Signal};
@@ -17,13 +19,20 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, getpid, getppid, ForkResult, Pid};
 use tempfile::TempDir;
-use wormhole_transport::{Config, Connection, Listener, DEFAULT_DEVICE};
+use wormhole_transport::{Config, Connection, Error, Listener, DEFAULT_DEVICE};
 
 use crate::client;
 use crate::options::Options;
 
 /// How long clients' processes may take to end when the server does.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// A client's process.
+struct Child {
+    name: String,
+    /// The number of the listener that took the client in.
+    listener: usize,
+}
 
 /// Where program binaries are kept.
 enum Store {
@@ -85,24 +94,32 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             }
         }
         for number in ready {
+            let several = listeners.len() > 1;
             let (config, listener) = &mut listeners[number];
-            let connection = match listener.accept() {
-                Ok(connection) => connection,
+            let connection = match accept(listener) {
+                Ok(Some(connection)) => connection,
+                Ok(None) => continue,
                 Err(error) => {
                     log::warn!("cannot take in a client: {error}");
                     continue;
                 }
             };
-            let name = connection.to_string();
-            if children.len() >= options.max_clients {
-                log::warn!("{name}: turned away, {} clients are served", children.len());
+            let name = match several {
+                true => format!("{listener}, {connection}"),
+                false => connection.to_string(),
+            };
+            let served = children.values().filter(|child| child.listener == number);
+            let served = served.count();
+            if served >= options.max_clients {
+                log::warn!("{name}: turned away, {served} clients are served");
                 continue;
             }
             // SAFETY: this process has one thread.
             match unsafe { fork() } {
                 Ok(ForkResult::Parent { child }) => {
                     log::info!("{name}: served by process {child}");
-                    children.insert(child, name);
+                    let listener = number;
+                    children.insert(child, Child { name, listener });
                 }
                 Ok(ForkResult::Child) => {
                     let config = config.clone();
@@ -120,12 +137,31 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
+/// Takes a client in, if there is one: one that went again must not keep the others waiting.
+fn accept(listener: &mut Listener) -> anyhow::Result<Option<Connection>> {
+    // Each time: it may have another file descriptor than before.
+    fcntl(listener.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    match listener.accept() {
+        Ok(connection) => Ok(Some(connection)),
+        Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn listen(options: &Options) -> anyhow::Result<Vec<(Config, Listener)>> {
     let mut configs: Vec<_> = options.tcp.iter().map(Config::tcp).collect();
     configs.extend(options.vsock.iter().copied().map(Config::vsock));
     configs.extend(options.ring.iter().map(Config::ring));
     configs.extend(options.memfd.iter().map(Config::memfd));
     if configs.is_empty() {
+        configs.extend(
+            wormhole_transport::server_devices()
+                .iter()
+                .map(Config::ring),
+        );
+    }
+    if configs.is_empty() {
+        // Says why it cannot be served.
         configs.push(Config::ring(DEFAULT_DEVICE));
     }
     let mut listeners = Vec::with_capacity(configs.len());
@@ -212,15 +248,15 @@ fn probe(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-fn reap(children: &mut HashMap<Pid, String>) -> anyhow::Result<()> {
+fn reap(children: &mut HashMap<Pid, Child>) -> anyhow::Result<()> {
     loop {
         let status = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
             Err(Errno::EINTR) => continue,
             status => status.context("waitpid")?,
         };
-        let name = status.pid().and_then(|pid| children.remove(&pid));
-        let name = name.as_deref().unwrap_or("?");
+        let child = status.pid().and_then(|pid| children.remove(&pid));
+        let name = child.as_ref().map_or("?", |child| &child.name);
         match status {
             WaitStatus::Signaled(pid, signal, _) => {
                 log::error!("{name}: process {pid} was killed by {signal}; the client is lost");
@@ -232,7 +268,7 @@ fn reap(children: &mut HashMap<Pid, String>) -> anyhow::Result<()> {
 }
 
 /// Ends the clients' processes, and takes them along.
-fn end(mut children: HashMap<Pid, String>, signal_fd: &SignalFd) -> anyhow::Result<()> {
+fn end(mut children: HashMap<Pid, Child>, signal_fd: &SignalFd) -> anyhow::Result<()> {
     let deadline = Instant::now() + GRACE;
     let mut signal = Signal::SIGTERM;
     while !children.is_empty() {

@@ -18,8 +18,8 @@ pub struct Options {
     /// Serve OpenCL.
     #[arg(long, required = true)]
     pub opencl: bool,
-    /// Take clients from the other VM, through this device [default:
-    /// /dev/wormhole_guest0, unless --tcp or --vsock is given].
+    /// Take clients from another VM, through this device; there can be several
+    /// [default: all that there are, unless --tcp or --vsock is given].
     #[arg(long, value_name = "DEVICE")]
     pub ring: Vec<PathBuf>,
     /// Take clients at this address. There is no authentication.
@@ -38,7 +38,7 @@ pub struct Options {
     /// Say at a client's end how many references to the library's objects this program still holds.
     #[arg(long, hide = true)]
     pub count_references: bool,
-    /// Clients at once; more are turned away.
+    /// Clients at once of each device, address or port; more are turned away.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_clients: usize,
     /// Exitless calls of a client that can be under way at once. There are two, and more

@@ -29,6 +29,7 @@ mod vsock;
 use std::fmt;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use stream::{StreamConnection, StreamListener};
@@ -121,6 +122,11 @@ pub fn connect_spare(config: &Config) -> Result<(Box<dyn Client>, Option<Spare>)
         Endpoint::Memfd(path) => ring::memfd::connect(path, limits)?,
     };
     Ok((Box::new(client), Some(spare)))
+}
+
+/// The guest driver's devices through which this machine can take clients in.
+pub fn server_devices() -> Vec<PathBuf> {
+    ring::device::servers()
 }
 
 /// Starts to listen where `config` says.

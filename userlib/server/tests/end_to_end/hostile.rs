@@ -397,3 +397,26 @@ fn one_client_too_many_is_turned_away() {
     serves(&daemon);
     daemon.stop();
 }
+
+/// Whoever fills his own listener leaves the clients of another one alone.
+#[test]
+fn each_listener_has_its_own_clients() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let options = ["--max-clients", "1", "--memfd", socket.to_str().unwrap()];
+    let mut daemon = Daemon::start_with(Transport::Tcp, options);
+    let address = daemon.address().to_owned();
+    daemon.wait_for("listening on /");
+    let mut first = Hostile::connect(&daemon);
+    assert_eq!(first.call(&ClGetPlatformIDs {}), Some(CL_SUCCESS));
+    assert!(wormhole_transport::connect(&Config::tcp(&address)).is_err());
+    daemon.wait_for(": turned away");
+    let mut other = Hostile {
+        client: wormhole_transport::connect(&Config::memfd(&socket)).unwrap(),
+        reply: Vec::new(),
+    };
+    assert_eq!(other.call(&ClGetPlatformIDs {}), Some(CL_SUCCESS));
+    let line = daemon.wait_for(&format!("{}, ", socket.display()));
+    assert!(line.contains("served by process"), "{line}");
+    daemon.stop();
+}

@@ -147,6 +147,30 @@ pub(crate) fn connect(path: &Path, limits: &Limits) -> Result<(RingClient, Spare
     Ok((RingClient::greet(channel, "ring", &rest)?, spare))
 }
 
+/// The devices of this VM that are the server's side of their windows.
+pub(crate) fn servers() -> Vec<PathBuf> {
+    let mut devices = devices_in(Path::new("/dev"));
+    devices.retain(|path| open(path, WORMHOLE_ROLE_SERVER).is_ok());
+    devices
+}
+
+/// The driver's devices there, in the order of their numbers.
+fn devices_in(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let number = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("wormhole_guest")?.parse::<u32>().ok()
+    };
+    let mut devices: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| Some((number(&entry.path())?, entry.path())))
+        .collect();
+    devices.sort();
+    devices.into_iter().map(|(_, path)| path).collect()
+}
+
 /// Takes in the clients of this VM's window.
 pub(crate) struct Listener {
     path: PathBuf,
@@ -249,4 +273,28 @@ fn nanoseconds(timeout: Option<Duration>) -> i64 {
     timeout.map_or(-1, |timeout| {
         i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX)
     })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_found_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(devices_in(directory.path()).is_empty());
+        for name in ["10", "2", "0", "x", "", "-1"] {
+            std::fs::write(directory.path().join(format!("wormhole_guest{name}")), []).unwrap();
+        }
+        std::fs::write(directory.path().join("wormhole"), []).unwrap();
+        let found: Vec<_> = devices_in(directory.path())
+            .iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            found,
+            ["wormhole_guest0", "wormhole_guest2", "wormhole_guest10"]
+        );
+        assert!(devices_in(&directory.path().join("none")).is_empty());
+    }
 }
