@@ -29,6 +29,7 @@ boot exitless 2
 boot delegate
 boot faults
 boot delegate_faults
+boot tenants
 if selftests/e2e/run.sh >&2; then
 	printf '1..1\nok 1 - the main job\n'
 else

@@ -305,16 +305,6 @@ bring_up() {
 	vm wait server client && load_guest server && load_guest client && torture_server && measure
 }
 
-number=0
-failed=0
-# report STATUS NAME
-report() {
-	local verdict=ok
-	number=$((number + 1))
-	[ "$1" = 0 ] || { verdict='not ok' failed=1; }
-	echo "$verdict $number - $2"
-}
-
 tests=(client_process_killed server_process_killed memory_taken_away client_device_unbound server_device_unbound
 	modules_in_use unpaired client_qemu_killed server_qemu_killed client_vm_reset server_vm_reset)
 [ $# = 0 ] || tests=("$@")

@@ -7,19 +7,6 @@ set -uo pipefail
 . "$(dirname "$0")/pair.sh"
 
 rounds=${WORMHOLE_ROUNDS:-2}
-number=0
-failed=0
-# report STATUS NAME
-report() {
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $number - $2"
-	else
-		echo "not ok $number - $2"
-		failed=1
-	fi
-}
-
 # vadd works, from the client VM
 works() {
 	vm exec client --timeout 300 -- $lib/vadd -n 4096 >/out/works.log 2>&1 && grep -q 'verified=yes' /out/works.log

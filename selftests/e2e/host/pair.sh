@@ -14,6 +14,16 @@ note() {
 	printf '== %s\n' "$*" >&2
 }
 
+# report STATUS NAME: a line of TAP
+number=0
+failed=0
+report() {
+	local verdict=ok
+	number=$((number + 1))
+	[ "$1" = 0 ] || { verdict='not ok' failed=1; }
+	echo "$verdict $number - $2"
+}
+
 # wait_for SECONDS WHAT COMMAND...: seconds of the host's own clock
 wait_for() {
 	local deadline=$((SECONDS + $1)) what=$2
@@ -31,18 +41,19 @@ load_module() {
 	insmod $lib/wormhole.ko
 }
 
+# start_serve [NAME]
 start_serve() {
-	wormholectl serve gpu0 >>/out/serve.log 2>&1 &
+	wormholectl serve "${1:-gpu0}" >>/out/serve.log 2>&1 &
 	serve_pid=$!
-	wait_for 30 "wormholectl serve to answer" served
+	wait_for 30 "wormholectl serve to answer" served "$@"
 }
 
-# start_vm server|client [OPTION...]
+# start_vm server|client [OPTION...]: a VM of gpu0
 start_vm() {
 	vm start "$1" --image "$1" --ivshmem $run_dir/gpu0."$1".sock "${@:2}"
 }
 
-# load_guest server|client
+# load_guest VM
 load_guest() {
 	vm exec "$1" -- insmod $lib/wormhole_guest.ko
 }
@@ -69,12 +80,14 @@ start_delegate_server() {
 	wait_for 60 "delegate-sample to serve" vm exec server -- grep -q serving /out/delegate-server.log
 }
 
+# served [NAME]
 served() {
-	wormholectl stat gpu0 >/dev/null 2>&1
+	wormholectl stat "${1:-gpu0}" >/dev/null 2>&1
 }
 
+# paired [NAME]
 paired() {
-	wormholectl --json stat gpu0 2>/dev/null | grep -Eq '"state": ?"paired"'
+	wormholectl --json stat "${1:-gpu0}" 2>/dev/null | grep -Eq '"state": ?"paired"'
 }
 
 # vsock goes between a VM and its host, not from VM to VM: the client VM connects to the host, which passes it on.

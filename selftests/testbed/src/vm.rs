@@ -39,9 +39,9 @@ pub struct Options {
     /// MiB
     pub memory: u32,
     pub cpus: u32,
-    /// Path of an ivshmem server's socket
-    pub ivshmem: Option<PathBuf>,
-    /// MSI-X vectors of the ivshmem device
+    /// Paths of ivshmem servers' sockets, of a device each
+    pub ivshmem: Vec<PathBuf>,
+    /// MSI-X vectors of the ivshmem devices
     pub vectors: u32,
     /// Address on the VMs' network, with the prefix length
     pub network: Option<String>,
@@ -139,15 +139,12 @@ impl Vm {
             "stage",
         ))
         .args(["-device", &format!("vhost-vsock-pci,guest-cid={cid}")]);
-        if let Some(socket) = &options.ivshmem {
-            qemu.args([
-                "-chardev",
-                &format!("socket,id=wh,path={}", socket.display()),
-            ])
-            .args([
-                "-device",
-                &format!("ivshmem-doorbell,chardev=wh,vectors={}", options.vectors),
-            ]);
+        for (number, socket) in options.ivshmem.iter().enumerate() {
+            let (id, vectors) = (format!("wh{number}"), options.vectors);
+            qemu.arg("-chardev")
+                .arg(format!("socket,id={id},path={}", socket.display()))
+                .arg("-device")
+                .arg(format!("ivshmem-doorbell,chardev={id},vectors={vectors}"));
         }
         if options.network.is_some() {
             network::make_bridge()?;

@@ -90,10 +90,10 @@ struct Start {
     /// Virtual CPUs
     #[arg(long, default_value_t = 1)]
     smp: u32,
-    /// Add an ivshmem-doorbell device with this server socket
+    /// Add an ivshmem-doorbell device with this server socket; there can be several
     #[arg(long, value_name = "SOCKET")]
-    ivshmem: Option<PathBuf>,
-    /// MSI-X vectors of the ivshmem-doorbell device
+    ivshmem: Vec<PathBuf>,
+    /// MSI-X vectors of the ivshmem-doorbell devices
     #[arg(long, default_value_t = 2)]
     vectors: u32,
     /// Join the VMs' private network with this address, for example 192.0.2.1/24
