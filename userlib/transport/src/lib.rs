@@ -9,7 +9,8 @@
 //! `ring` runs over a channel of the window that two VMs share, `tcp` and `vsock`
 //! over a connection of that kind; [`Config`] says which, and where the peer is.
 //! `vmfunc`, in a crate of its own, uses the channel of a `ring` and its [`Spare`]
-//! memory. `memfd` and [`pair()`] serve tests on one machine.
+//! memory; what uses either may put data into the channel's [`DataArea`]. `memfd` and
+//! [`pair()`] serve tests on one machine.
 //!
 //! The peer is not trusted: whatever it sends, or writes into shared memory,
 //! ends in an [`Error`] at worst, and takes no more memory than the bytes it
@@ -39,7 +40,7 @@ pub use error::Error;
 pub use limits::Limits;
 pub use pair::{pair, Ends};
 pub use random::random;
-pub use ring::Spare;
+pub use ring::{DataArea, Spare};
 pub use vsock::VsockAddress;
 
 /// Whether a request awaits a reply.

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The division of a channel's spare memory: lanes, each for one delegated call at a
-//! time, with an area for requests and one for replies.
+//! time, with an area for requests and one for replies. Behind them is what is for data.
 //!
-//! Half of the memory is the first lane's, which all threads share; the other half is
+//! Half of their memory is the first lane's, which all threads share; the other half is
 //! divided among the lanes of calls that may take long.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
-use wormhole_transport::{Error, Spare};
+use wormhole_transport::{DataArea, Error, Spare};
 
 use crate::batch::HEADER;
 use crate::bytes_in;
@@ -77,7 +77,12 @@ impl Areas {
         self.memory.file()
     }
 
-    /// Where they are mapped.
+    /// What is behind them.
+    pub(crate) fn data(&self) -> &DataArea {
+        self.memory.data()
+    }
+
+    /// Where they and the data are mapped.
     pub(crate) fn addresses(&self) -> std::ops::Range<usize> {
         self.memory.addresses()
     }

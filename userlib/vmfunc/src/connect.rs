@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex};
 
 use wormhole_delegate::{Channel, Client as DelegateClient};
-use wormhole_transport::{Client, Config, Endpoint, Error};
+use wormhole_transport::{Client, Config, DataArea, Endpoint, Error};
 
 use crate::areas::Areas;
 use crate::client::{Refused, VmfuncClient};
@@ -14,7 +14,10 @@ use crate::greeting::{Offer, Upgrade};
 use crate::{lock, try_lock};
 
 /// The client's end of a connection, for all its threads.
-pub struct Connection(Way);
+pub struct Connection {
+    way: Way,
+    data: Option<DataArea>,
+}
 
 enum Way {
     /// One request after the other.
@@ -26,11 +29,17 @@ enum Way {
 }
 
 impl Connection {
-    fn messages(client: Box<dyn Client>) -> Self {
-        Connection(Way::Messages {
+    fn messages(client: Box<dyn Client>, data: Option<DataArea>) -> Self {
+        let way = Way::Messages {
             name: client.transport(),
             client: Mutex::new(client),
-        })
+        };
+        Connection { way, data }
+    }
+
+    /// The memory that the server's end has, too, if there is any.
+    pub fn data(&self) -> Option<&DataArea> {
+        self.data.as_ref()
     }
 
     /// As [`Client::post`].
@@ -38,7 +47,7 @@ impl Connection {
     /// # Errors
     /// As there.
     pub fn post(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
-        match &self.0 {
+        match &self.way {
             Way::Messages { client, .. } => lock(client).post(request),
             Way::Vmfunc(client) => client.post(request),
         }
@@ -55,7 +64,7 @@ impl Connection {
         reply: &mut Vec<u8>,
         blocking: bool,
     ) -> Result<(), Error> {
-        match &self.0 {
+        match &self.way {
             Way::Messages { client, .. } => lock(client).call(request, reply),
             Way::Vmfunc(client) => client.call(request, reply, blocking),
         }
@@ -66,7 +75,7 @@ impl Connection {
     /// # Errors
     /// As there.
     pub fn flush(&self) -> Result<(), Error> {
-        match &self.0 {
+        match &self.way {
             Way::Messages { client, .. } => lock(client).flush(),
             Way::Vmfunc(client) => client.flush(),
         }
@@ -88,7 +97,7 @@ impl Connection {
 
     /// Name of the transport.
     pub fn transport(&self) -> &'static str {
-        match &self.0 {
+        match &self.way {
             Way::Messages { name, .. } => name,
             Way::Vmfunc(client) => client.transport(),
         }
@@ -96,7 +105,7 @@ impl Connection {
 
     /// How its requests went, if some can be exitless.
     pub fn counts(&self) -> Option<&Counts> {
-        match &self.0 {
+        match &self.way {
             Way::Messages { .. } => None,
             Way::Vmfunc(client) => Some(client.counts()),
         }
@@ -120,24 +129,28 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
         Endpoint::Auto(_) => Refused::GoByRing,
         Endpoint::Vmfunc(_) => Refused::Fail,
         _ => {
+            let (client, spare) = wormhole_transport::connect_spare(config)?;
+            let data = spare.map(|spare| spare.data().clone());
             return Ok(Connected {
-                connection: Connection::messages(wormhole_transport::connect(config)?),
+                connection: Connection::messages(client, data),
                 why: None,
-            })
+            });
         }
     };
     let (mut ring, spare) = wormhole_transport::connect_spare(config)?;
     let areas = spare
         .map(Areas::new)
         .ok_or(Error::Protocol("a ring without a channel"))?;
+    let data = Some(areas.data().clone());
     let max_message = config.limits.max_message;
     let offer = ask(ring.as_mut(), max_message)?;
     match bind(&areas, offer) {
         Ok(delegate) => {
             let limits = (max_message, offer.max_message);
             let client = VmfuncClient::new(ring, delegate, areas, refused, limits);
+            let way = Way::Vmfunc(Box::new(client));
             Ok(Connected {
-                connection: Connection(Way::Vmfunc(Box::new(client))),
+                connection: Connection { way, data },
                 why: None,
             })
         }
@@ -146,7 +159,7 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
             source: io::Error::other(error),
         }),
         Err(error) => Ok(Connected {
-            connection: Connection::messages(ring),
+            connection: Connection::messages(ring, data),
             why: Some(error),
         }),
     }

@@ -81,11 +81,12 @@ impl Direction {
 }
 
 /// The division of a channel: a page of words, two message rings, two bulk areas,
-/// and what is spare.
+/// and what is spare: a quarter for the calls of other transports, and half for data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     size: u64,
-    spare: u64,
+    calls: u64,
+    data: u64,
     ring_capacity: u64,
     bulk_capacity: u64,
 }
@@ -98,11 +99,13 @@ impl Layout {
         }
         let ring_capacity = (size / 16).min(RING_MAX);
         let ring_capacity = 1 << ring_capacity.ilog2();
-        let spare = size / 4 / PAGE * PAGE;
-        let bulk_capacity = (size - spare - PAGE - 2 * ring_capacity) / 2 / PAGE * PAGE;
+        let calls = size / 4 / PAGE * PAGE;
+        let data = size / 2 / PAGE * PAGE;
+        let bulk_capacity = (size - calls - data - PAGE - 2 * ring_capacity) / 2 / PAGE * PAGE;
         Ok(Layout {
             size,
-            spare,
+            calls,
+            data,
             ring_capacity,
             bulk_capacity,
         })
@@ -113,10 +116,15 @@ impl Layout {
         self.size
     }
 
-    /// The memory at the channel's end that messages leave alone: its offset,
-    /// a multiple of the page size, and its length.
-    pub(super) fn spare(&self) -> (u64, u64) {
-        (self.size / PAGE * PAGE - self.spare, self.spare)
+    /// The part for data, at the channel's end: its offset and its length, multiples of
+    /// the page size.
+    pub(super) fn data(&self) -> (u64, u64) {
+        (self.size / PAGE * PAGE - self.data, self.data)
+    }
+
+    /// The part for other transports' calls, which ends where that for data begins.
+    pub(super) fn calls(&self) -> (u64, u64) {
+        (self.data().0 - self.calls, self.calls)
     }
 
     /// Where what `sender` sends lies.
@@ -159,9 +167,12 @@ mod tests {
                     assert!(len > 0 && len % BULK_ALIGN == 0);
                     end = start + len;
                 }
-                let (spare, len) = layout.spare();
-                assert!(end <= spare && spare - end < 3 * PAGE, "{size} {end}");
-                assert!(spare % PAGE == 0 && len >= size / 4 - PAGE && spare + len <= size);
+                let (calls, len) = layout.calls();
+                assert!(end <= calls && calls - end < 4 * PAGE, "{size} {end}");
+                assert!(calls % PAGE == 0 && len >= size / 4 - PAGE);
+                let (data, data_len) = layout.data();
+                assert_eq!(calls + len, data);
+                assert!(data_len >= size / 2 - PAGE && data + data_len <= size);
                 assert!(request.inline_max() + 16 <= request.ring_capacity / 4);
                 assert!(request.piece_max() > request.inline_max());
             }

@@ -6,8 +6,8 @@
 //! is too long for the ring. A record announces a whole message or a piece of
 //! one, and its bytes follow it in the ring or stand in the bulk area. A piece
 //! in the bulk area is contiguous, so that it can be used where it lies; a
-//! message longer than that travels as several pieces. The last quarter of the
-//! channel is [`Spare`](crate::Spare).
+//! message longer than that travels as several pieces. The last three quarters of the
+//! channel are [`Spare`](crate::Spare).
 //!
 //! # Layout
 //! The first page holds the words that steer the channel, all of 8 bytes and
@@ -49,6 +49,7 @@ mod area;
 mod channel;
 mod client;
 mod counters;
+mod data;
 pub(crate) mod device;
 mod doorbell;
 mod hello;
@@ -64,6 +65,7 @@ mod sleep;
 mod spare;
 mod word;
 
+pub use data::DataArea;
 pub use spare::Spare;
 
 #[cfg(all(test, not(loom)))]

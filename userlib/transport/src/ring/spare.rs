@@ -6,35 +6,44 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::channel::Channel;
+use super::data::DataArea;
 use super::shared::Region;
 use crate::Error;
 
 /// The memory of a channel that messages leave alone, for what goes beside
-/// them. Both ends can change it at any time: what is read is a copy, and may be
-/// anything.
+/// them: calls, and behind these [`DataArea`]. Both ends can change it at any time:
+/// what is read is a copy, and may be anything.
 pub struct Spare {
+    /// That for calls.
     region: Region,
     len: u64,
+    data: DataArea,
     file: Option<OwnedFd>,
 }
 
 impl Spare {
     /// Of a channel that was reached through `file`, a file of the guest driver.
     pub(super) fn new(channel: &Channel, file: Option<OwnedFd>) -> Self {
-        let (offset, len) = channel.layout.spare();
+        let (offset, len) = channel.layout.calls();
         Spare {
             region: channel.memory.part(offset, len),
             len,
+            data: DataArea::new(channel),
             file,
         }
     }
 
-    /// Where it is mapped.
-    pub fn addresses(&self) -> Range<usize> {
-        self.region.addresses()
+    /// The part for data.
+    pub fn data(&self) -> &DataArea {
+        &self.data
     }
 
-    /// Its size in bytes.
+    /// Where all of it is mapped.
+    pub fn addresses(&self) -> Range<usize> {
+        self.region.addresses().start..self.data.addresses().end
+    }
+
+    /// Size in bytes of the part for calls, which the other functions are about.
     pub fn size(&self) -> u64 {
         self.len
     }
@@ -85,6 +94,6 @@ impl Spare {
         offset
             .checked_add(len)
             .filter(|end| *end <= self.len)
-            .ok_or(Error::Misuse("an access beyond the spare memory"))
+            .ok_or(Error::Misuse("an access beyond the memory for calls"))
     }
 }
