@@ -71,7 +71,8 @@ mod tests {
         std::thread::spawn(|| {
             let Some((area, _)) = area() else {
                 // Not by a macro: the harness would keep it.
-                let line = b"skipped: a_thread_that_has_left_has_no_cpu: no restartable sequences here\n";
+                let line =
+                    b"skipped: a_thread_that_has_left_has_no_cpu: no restartable sequences here\n";
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
                 return;
             };

@@ -400,6 +400,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
+    #[custom(client = crate::event::profiling)]
     pub fn clGetEventProfilingInfo(
         event: cl_event, param_name: cl_profiling_info, param_value_size: usize,
         param_value: *mut c_void, param_value_size_ret: *mut usize,
@@ -425,7 +426,7 @@ unsafe extern "C" {
     #[report(command_queue)]
     #[custom(client = crate::transfer::read_buffer, server = crate::transfer::read_buffer)]
     #[message(request(command_queue: Handle, buffer: Handle, read: u64, offset: u64, size: u64,
-        event_wait_list: Vec<Handle>, event: Handle), reply(data: &'a [u8]))]
+        place: Option<u64>, event_wait_list: Vec<Handle>, event: Handle), reply(data: &'a [u8]))]
     pub fn clEnqueueReadBuffer(
         command_queue: cl_command_queue, buffer: cl_mem, blocking_read: cl_bool, offset: usize,
         size: usize, ptr: *mut c_void, num_events_in_wait_list: cl_uint,
@@ -438,8 +439,8 @@ unsafe extern "C" {
     #[defer(command_queue)]
     #[report(command_queue)]
     #[custom(client = crate::transfer::write_buffer, server = crate::transfer::write_buffer)]
-    #[message(request(command_queue: Handle, buffer: Handle, blocking: u8, offset: u64, data: &'a
-        [u8], event_wait_list: Vec<Handle>, event: Handle), reply())]
+    #[message(request(command_queue: Handle, buffer: Handle, blocking: u8, number: u64, offset: u64,
+        data: Data<'a>, event_wait_list: Vec<Handle>, event: Handle), reply())]
     pub fn clEnqueueWriteBuffer(
         command_queue: cl_command_queue, buffer: cl_mem, blocking_write: cl_bool, offset: usize,
         size: usize, ptr: *const c_void, num_events_in_wait_list: cl_uint,

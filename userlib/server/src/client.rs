@@ -73,7 +73,10 @@ pub fn serve(
         ..Limits::default()
     };
     let binaries = Binaries::new(binaries.to_path_buf(), options.max_binaries);
-    let session = Arc::new(Session::new(vendor, binaries, limits));
+    let area = spare.as_ref().map(|spare| spare.data().clone());
+    // For as long as the vendor may have a thread that uses it.
+    let area = area.map(|area| &*Box::leak(Box::new(area)));
+    let session = Arc::new(Session::new(vendor, binaries, limits).with_area(area));
     let client = OpenCl(session.clone());
     let (max_message, carriers) = (config.limits.max_message, options.carriers);
     wormhole_vmfunc::serve(&mut *server, spare, client, max_message, carriers)?;

@@ -86,7 +86,7 @@ impl Connection {
     /// # Errors
     /// As there.
     pub fn try_flush(&self) -> Result<(), Error> {
-        match &self.0 {
+        match &self.way {
             Way::Messages { client, .. } => match try_lock(client) {
                 Some(mut client) => client.flush(),
                 None => Ok(()),

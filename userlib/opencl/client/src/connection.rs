@@ -22,6 +22,7 @@ use wormhole_transport::{Config, Error};
 use wormhole_vmfunc::Counts;
 
 use crate::api;
+use crate::area::{Area, Part};
 use crate::log::{self, Level};
 use crate::stats;
 
@@ -36,6 +37,8 @@ const MAX_LANDING: usize = 64 << 20;
 
 struct Connection {
     client: wormhole_vmfunc::Connection,
+    /// Memory that the server has, too.
+    area: Option<Area>,
     reads: Mutex<Reads>,
     /// A call has ended, for those who wait for the data that came with it.
     ended: Condvar,
@@ -45,9 +48,10 @@ struct Connection {
     waiting: AtomicUsize,
 }
 
+/// Transfers that the server tells of when they have completed.
 #[derive(Default)]
 struct Reads {
-    /// Reads whose data has not come yet, by number.
+    /// Those that it has not told of yet, by number.
     waiting: FxHashMap<u64, Landing>,
     last: u64,
     /// So many that were handed over first have landed,
@@ -77,59 +81,105 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Where the data of a read goes.
-///
+/// What a transfer needs until it has completed.
+pub(crate) struct Landing {
+    queue: Handle,
+    /// Where the data of a read goes.
+    target: Option<Target>,
+    /// Where the server takes or puts the data; else a read's comes with a reply.
+    part: Option<Part>,
+}
+
 /// # Invariants
 /// `len` bytes at `pointer` are valid for writing until the read has completed
 /// or [`cancel`] was called for them.
-pub(crate) struct Landing {
+struct Target {
     pointer: usize,
     len: usize,
     /// Of a box: what it is like at `pointer`. Its rows alone are valid.
     pitched: Option<Pitched>,
-    queue: Handle,
+}
+
+impl Target {
+    fn end(&self) -> usize {
+        self.pointer + self.pitched.map_or(self.len, |pitched| pitched.span())
+    }
 }
 
 impl Landing {
+    /// Of a read to `pointer`, by way of `part` if there is one.
+    ///
     /// # Safety
-    /// The caller promises the invariants.
-    pub(crate) unsafe fn new(pointer: *mut u8, len: usize, queue: Handle) -> Self {
+    /// `len` bytes there, as many as the part has, are valid for writing until the read has
+    /// completed or [`cancel`] was called for them.
+    pub(crate) unsafe fn read(
+        pointer: *mut u8,
+        len: usize,
+        part: Option<Part>,
+        queue: Handle,
+    ) -> Self {
+        let pointer = pointer as usize;
         Landing {
-            pointer: pointer as usize,
-            len,
-            pitched: None,
             queue,
+            target: Some(Target {
+                pointer,
+                len,
+                pitched: None,
+            }),
+            part,
         }
     }
 
-    /// For the packed bytes of a box at `pointer`.
+    /// Of a read of a box, whose packed bytes come with a reply.
     ///
     /// # Safety
-    /// The caller promises the invariants for the box's rows.
+    /// As for [`read`](Self::read), for the box's rows at `pointer`.
     pub(crate) unsafe fn pitched(pointer: *mut u8, pitched: Pitched, queue: Handle) -> Self {
-        Landing {
+        let target = Target {
             pointer: pointer as usize,
             len: pitched.len(),
             pitched: Some(pitched),
+        };
+        Landing {
             queue,
+            target: Some(target),
+            part: None,
         }
     }
 
-    /// Puts the data where it belongs, which has the right length.
-    fn put(&self, data: &[u8]) {
-        let target = self.pointer as *mut u8;
-        // SAFETY: by the invariants the memory is valid: the read has not completed
-        // for the program before the call that brought the data returns.
-        unsafe {
-            match self.pitched {
-                Some(pitched) => pitched.put(data, target),
-                None => std::ptr::copy_nonoverlapping(data.as_ptr(), target, data.len()),
+    /// Of a write from `part`.
+    pub(crate) fn write(part: Part, queue: Handle) -> Self {
+        Landing {
+            queue,
+            target: None,
+            part: Some(part),
+        }
+    }
+
+    /// The transfer has completed, with this data in the reply.
+    fn land(self, data: &[u8]) -> Result<(), Malformed> {
+        let expected = match (&self.target, &self.part) {
+            (Some(target), None) => target.len,
+            _ => 0,
+        };
+        if data.len() != expected {
+            return Err(Malformed::Contradiction("a read of another length"));
+        }
+        if let Some(target) = &self.target {
+            let pointer = target.pointer as *mut u8;
+            // SAFETY: by the invariants the memory is valid: the read has not completed for
+            // the program before this call returns. The data is as long as that, or a part.
+            unsafe {
+                match (&self.part, target.pitched) {
+                    (Some(part), _) => part.copy_to(pointer),
+                    (None, Some(pitched)) => pitched.put(data, pointer),
+                    (None, None) => {
+                        std::ptr::copy_nonoverlapping(data.as_ptr(), pointer, data.len());
+                    }
+                }
             }
         }
-    }
-
-    fn end(&self) -> usize {
-        self.pointer + self.pitched.map_or(self.len, |pitched| pitched.span())
+        Ok(())
     }
 }
 
@@ -174,8 +224,10 @@ fn connect() -> Option<Connection> {
         Some(why) => log::line(Level::Info, format_args!("connected by {name}: {why}")),
         None => log::line(Level::Info, format_args!("connected by {name}")),
     }
+    let area = client.data().cloned().map(Area::new);
     Some(Connection {
         client,
+        area,
         reads: Mutex::default(),
         ended: Condvar::new(),
         calls: AtomicUsize::new(0),
@@ -291,8 +343,8 @@ impl Connection {
         // Most programs have none.
         if frame.handed > 0 {
             let mut reads = self.reads();
-            for (read, data) in &frame.landed {
-                reads.land(*read, data)?;
+            for (number, data) in &frame.landed {
+                reads.land(*number, *data)?;
             }
             reads.add(frame.handed, frame.landed.len())?;
             self.await_others(reads, frame.handed)?;
@@ -341,20 +393,12 @@ impl Reads {
         Ok(())
     }
 
-    fn land(&mut self, read: u64, data: &[u8]) -> Result<(), Malformed> {
-        let Some(landing) = self.waiting.remove(&read) else {
-            // Cancelled; the server never makes up a number twice.
-            return Ok(());
-        };
-        // A read that failed has no data.
-        if data.is_empty() {
-            return Ok(());
+    fn land(&mut self, number: u64, data: Option<&[u8]>) -> Result<(), Malformed> {
+        match (self.waiting.remove(&number), data) {
+            (Some(landing), Some(data)) => landing.land(data),
+            // It has failed. Or it was cancelled; the server never makes up a number twice.
+            _ => Ok(()),
         }
-        if data.len() != landing.len {
-            return Err(Malformed::Contradiction("a read of another length"));
-        }
-        landing.put(data);
-        Ok(())
     }
 }
 
@@ -390,17 +434,30 @@ pub(crate) fn call<'a, R: Request<'a>, T>(
 
 /// Whether the data of one more read may be left to land later. It all comes
 /// with one reply, which has an upper limit.
-pub(crate) fn may_post_read(len: usize) -> Result<bool, cl_int> {
-    let reads = connection()?.reads();
-    let waiting: usize = reads.waiting.values().map(|landing| landing.len).sum();
-    Ok(waiting.saturating_add(len) <= MAX_LANDING)
+pub(crate) fn may_post_read(len: usize) -> bool {
+    let Ok(connection) = connection() else {
+        return false;
+    };
+    let reads = connection.reads();
+    let coming = |landing: &Landing| match (&landing.target, &landing.part) {
+        (Some(target), None) => target.len,
+        _ => 0,
+    };
+    let waiting: usize = reads.waiting.values().map(coming).sum();
+    waiting.saturating_add(len) <= MAX_LANDING
 }
 
-/// Sends a request for data that lands later. `request` gets the read's number.
+/// A part of the memory that the server has, too, if there is such memory and so much of
+/// it is free.
+pub(crate) fn take(len: usize) -> Option<Part> {
+    connection().ok()?.area.as_ref()?.take(len)
+}
+
+/// Sends a request for a transfer that completes later. `request` gets its number.
 ///
 /// # Errors
 /// Only if it cannot be sent.
-pub(crate) fn post_read<'a, R: Request<'a>>(
+pub(crate) fn post_transfer<'a, R: Request<'a>>(
     landing: Landing,
     request: impl FnOnce(u64) -> R,
 ) -> Result<(), cl_int> {
@@ -408,11 +465,11 @@ pub(crate) fn post_read<'a, R: Request<'a>>(
     // Held meanwhile: another thread's answer may bring the data at once.
     let mut reads = connection.reads();
     reads.last += 1;
-    let read = reads.last;
-    reads.waiting.insert(read, landing);
-    let posted = connection.client.post(&request(read).frame().parts());
+    let number = reads.last;
+    reads.waiting.insert(number, landing);
+    let posted = connection.client.post(&request(number).frame().parts());
     if posted.is_err() {
-        reads.waiting.remove(&read);
+        reads.waiting.remove(&number);
     }
     drop(reads);
     stats::count_posted();
@@ -422,10 +479,12 @@ pub(crate) fn post_read<'a, R: Request<'a>>(
 /// Forgets the reads that would land in the `len` bytes at `pointer`, which become invalid.
 pub(crate) fn cancel(pointer: usize, len: usize) {
     if let Ok(connection) = connection() {
-        connection
-            .reads()
-            .waiting
-            .retain(|_, landing| landing.end() <= pointer || landing.pointer >= pointer + len);
+        let within = |target: &mut Target| target.end() > pointer && target.pointer < pointer + len;
+        connection.reads().waiting.retain(|_, landing| {
+            let there = landing.target.take_if(within).is_some();
+            // Until the server says so, it uses a part.
+            !there || landing.part.is_some()
+        });
     }
 }
 
@@ -447,7 +506,7 @@ pub(crate) fn leave() {
     }
 }
 
-/// Number of the last read that was posted so far.
+/// Number of the last transfer that was posted so far.
 pub(crate) fn last_read() -> Result<u64, cl_int> {
     Ok(connection()?.reads().last)
 }
@@ -456,7 +515,9 @@ pub(crate) fn last_read() -> Result<u64, cl_int> {
 /// the server is not to be believed.
 pub(crate) fn check_landed(queue: Handle, last: u64) -> Result<(), cl_int> {
     let connection = connection()?;
-    let missing = |(read, landing): (&u64, &Landing)| *read <= last && landing.queue == queue;
+    let missing = |(number, landing): (&u64, &Landing)| {
+        *number <= last && landing.queue == queue && landing.target.is_some()
+    };
     let some = connection.reads().waiting.iter().any(missing);
     match some {
         true => Err(connection.lose("a queue finished before its reads")),

@@ -7,12 +7,14 @@
 //!
 //! - [`registry`]: the objects the program holds, and whether a handle is one;
 //! - [`connection`]: posting and calling, and landing the data of reads;
+//! - [`area`]: the memory that the server has, too, for the contents of buffers;
 //! - one module per subject for the functions that are written by hand.
 //!
 //! A program finds the library through `OCL_ICD_VENDORS` or
 //! `/etc/OpenCL/vendors`. It exports `clGetExtensionFunctionAddress` and
 //! `clIcdGetPlatformIDsKHR` alone.
 
+mod area;
 mod connection;
 mod context;
 mod device;

@@ -153,7 +153,7 @@ pub(crate) unsafe fn map_buffer(
         return Err(CL_INVALID_MEM_OBJECT);
     };
     // SAFETY: the caller promises it.
-    let (waits, event) = unsafe {
+    let (waits, mut event) = unsafe {
         (
             input::wait_list(num_events_in_wait_list, event_wait_list)?,
             Wanted::new(event, &range.queue)?,
@@ -215,7 +215,7 @@ pub(crate) unsafe fn map_image(
         return Err(CL_INVALID_MEM_OBJECT);
     };
     // SAFETY: the caller promises it.
-    let (waits, event) = unsafe {
+    let (waits, mut event) = unsafe {
         (
             input::wait_list(num_events_in_wait_list, event_wait_list)?,
             Wanted::new(event, part.queue())?,
@@ -271,7 +271,7 @@ pub(crate) unsafe fn unmap(
     let queue = registry::get(Kind::Queue, command_queue as usize)?;
     let buffer = registry::get(Kind::Mem, memobj as usize)?;
     // SAFETY: the caller promises it.
-    let (waits, event) = unsafe {
+    let (waits, mut event) = unsafe {
         (
             input::wait_list(num_events_in_wait_list, event_wait_list)?,
             Wanted::new(event, &queue)?,

@@ -34,9 +34,11 @@ pub(crate) enum Shadow {
     Kernel {
         args: Vec<ArgKind>,
     },
-    /// A command that the client carries out as another one.
     Event {
-        command: cl_command_type,
+        /// What the command is, if the server carries out another one.
+        command: Option<cl_command_type>,
+        /// The event of its first part, if it is carried out in several.
+        first: Option<Arc<Object>>,
     },
 }
 

@@ -14,6 +14,8 @@ use crate::log::{self, Level};
 static CALLS: [AtomicU64; FUNCTIONS] = [const { AtomicU64::new(0) }; FUNCTIONS];
 static POSTED: AtomicU64 = AtomicU64::new(0);
 static SYNC: AtomicU64 = AtomicU64::new(0);
+static SHARED_BYTES: AtomicU64 = AtomicU64::new(0);
+static MESSAGE_BYTES: AtomicU64 = AtomicU64::new(0);
 
 /// The program called a function.
 pub(crate) fn count_call(slot: u16) {
@@ -32,14 +34,26 @@ pub(crate) fn count_sync() {
     SYNC.fetch_add(1, Ordering::Relaxed);
 }
 
+/// So many bytes of a buffer are moved, in memory that the server has, too, or by messages.
+pub(crate) fn count_data(shared: bool, len: usize) {
+    let count = match shared {
+        true => &SHARED_BYTES,
+        false => &MESSAGE_BYTES,
+    };
+    count.fetch_add(len as u64, Ordering::Relaxed);
+}
+
 fn json() -> String {
     let counts: Vec<_> = CALLS.iter().map(|c| c.load(Ordering::Relaxed)).collect();
     let mut text = format!(
-        "{{\"transport\":\"{}\",\"calls\":{},\"posted\":{},\"sync\":{},",
+        "{{\"transport\":\"{}\",\"calls\":{},\"posted\":{},\"sync\":{},\
+         \"data\":{{\"shared\":{},\"messages\":{}}},",
         connection::transport_name(),
         counts.iter().sum::<u64>(),
         POSTED.load(Ordering::Relaxed),
         SYNC.load(Ordering::Relaxed),
+        SHARED_BYTES.load(Ordering::Relaxed),
+        MESSAGE_BYTES.load(Ordering::Relaxed),
     );
     if let Some(ways) = connection::counts() {
         put_ways(&mut text, ways);

@@ -1,24 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Moving a buffer's contents to and from the program's memory.
 //!
-//! A write is posted with its data. A read that does not block is posted too;
-//! its data comes with the reply of the first call that is answered after it
-//! has completed, so with `clFinish`, `clWaitForEvents` or a query of its event
-//! at the latest. A transfer of more than [`CHUNK`] bytes goes in pieces, of
-//! which all but the last block.
+//! Where there is memory that the server has, too, data is copied once, between the
+//! program's memory and a part of that, which the vendor's library reads or writes. A
+//! transfer that blocks goes in pieces of at most [`PIECE`] bytes. One that does not has a
+//! part for all of it, until the server says that it has completed.
+//!
+//! What is too short for that, or finds no room, travels in messages. A write is posted
+//! with its data. A read that does not block is posted, too; its data comes with the reply
+//! of the first call that is answered after it has completed, so with `clFinish`,
+//! `clWaitForEvents` or a query of its event at the latest. More than [`CHUNK`] bytes go in
+//! pieces, of which all but the last block.
 
 use std::ffi::c_void;
 use std::sync::Arc;
 
 use wormhole_opencl_protocol::api::{ClEnqueueReadBuffer, ClEnqueueWriteBuffer, Kind};
 use wormhole_opencl_protocol::constants::*;
+use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::*;
 
-use crate::connection::{self, Landing};
+use crate::area::Part;
+use crate::connection::{self, take, Landing};
 use crate::input;
 use crate::object::{Object, Shadow};
 use crate::registry::{self, New};
+use crate::stats;
+
+/// Fewest bytes that are worth a part of the shared memory.
+const SHARED: usize = 2048;
+
+/// Most bytes of a transfer that blocks that are there at once: few enough to be in a cache
+/// still when the other side copies them out.
+const PIECE: usize = 256 << 10;
 
 /// Bytes that travel in one message at most.
 pub(crate) const CHUNK: usize = 16 << 20;
@@ -77,6 +92,10 @@ impl Range {
 pub(crate) struct Wanted {
     pointer: *mut cl_event,
     new: Option<New>,
+    /// What the server carries out is another command.
+    command: Option<cl_command_type>,
+    /// The event of the first piece, if there are several.
+    first: Option<New>,
 }
 
 impl Wanted {
@@ -85,27 +104,96 @@ impl Wanted {
     pub(crate) unsafe fn new(pointer: *mut cl_event, queue: &Arc<Object>) -> Result<Self, cl_int> {
         let new = match pointer.is_null() {
             true => None,
-            false => Some(New::named(Kind::Event, vec![queue.clone()])?),
+            false => Some(event_of(queue)?),
         };
-        Ok(Wanted { pointer, new })
+        Ok(Wanted {
+            pointer,
+            new,
+            command: None,
+            first: None,
+        })
     }
 
     pub(crate) fn handle(&self) -> Handle {
         self.new.as_ref().map_or(Handle::NULL, New::handle)
     }
 
-    /// Makes it the event of another command than the server carries out.
-    pub(crate) fn call_it(&self, command: cl_command_type) {
-        if let Some(new) = &self.new {
-            new.object().set_shadow(Shadow::Event { command });
+    /// For a piece of the command, whose event is that of its last one.
+    fn handle_of(&mut self, piece: &Piece, queue: &Arc<Object>) -> Result<Handle, cl_int> {
+        if piece.last || self.new.is_none() {
+            return Ok(self.handle());
         }
+        if !piece.first {
+            return Ok(Handle::NULL);
+        }
+        let first = self.first.insert(event_of(queue)?);
+        Ok(first.handle())
+    }
+
+    /// Makes it the event of another command than the server carries out.
+    pub(crate) fn call_it(&mut self, command: cl_command_type) {
+        self.command = Some(command);
     }
 
     pub(crate) fn give(self) {
         if let Some(new) = self.new {
+            let first = self.first.map(|first| first.object().clone());
+            if self.command.is_some() || first.is_some() {
+                let command = self.command;
+                new.object().set_shadow(Shadow::Event { command, first });
+            }
             // SAFETY: whoever made it promises that the pointer is valid.
             unsafe { self.pointer.write(new.publish() as cl_event) };
         }
+    }
+}
+
+/// An event that the server may have made whatever it says of the command: an answer can be
+/// the failure of an earlier one.
+fn event_of(queue: &Arc<Object>) -> Result<New, cl_int> {
+    let new = New::named(Kind::Event, vec![queue.clone()])?;
+    new.object().set_exists();
+    Ok(new)
+}
+
+/// A part of a transfer that the server carries out as a command.
+struct Piece {
+    len: usize,
+    first: bool,
+    last: bool,
+    blocks: bool,
+    /// Where both sides have it; else its data is in a message.
+    part: Option<Part>,
+}
+
+impl Piece {
+    /// What is next when `done` bytes of `size` are.
+    fn next(done: usize, size: usize, blocking: bool) -> Self {
+        let rest = size - done;
+        let piece = |len, blocks, part: Option<Part>| {
+            stats::count_data(part.is_some(), len);
+            Piece {
+                len,
+                first: done == 0,
+                last: done + len == size,
+                blocks,
+                part,
+            }
+        };
+        if !blocking {
+            if let Some(part) = Some(rest).filter(|len| *len >= SHARED).and_then(take) {
+                return piece(rest, false, Some(part));
+            }
+            if rest <= CHUNK {
+                return piece(rest, false, None);
+            }
+        }
+        // The last one need not block, if there is room for it in a message.
+        let now = if blocking { rest } else { rest - CHUNK };
+        let sizes = std::iter::successors(Some(now.min(PIECE)), |len| Some(len / 2));
+        let part = sizes.take_while(|len| *len >= SHARED).find_map(take);
+        let len = part.as_ref().map_or(now.min(CHUNK), Part::len);
+        piece(len, true, part)
     }
 }
 
@@ -119,36 +207,45 @@ pub(crate) unsafe fn read(
     pointer: *mut u8,
     blocking: bool,
     event_wait_list: Vec<Handle>,
-    event: Wanted,
+    mut event: Wanted,
 ) -> Result<(), cl_int> {
     let mut done = 0;
     while done < range.size {
-        let len = CHUNK.min(range.size - done);
-        let last = done + len == range.size;
+        let piece = Piece::next(done, range.size, blocking);
+        let len = piece.len;
         // SAFETY: within the range.
         let target = unsafe { pointer.add(done) };
+        let event = event.handle_of(&piece, &range.queue)?;
+        let place = piece.part.as_ref().map(Part::offset);
         let request = |read| ClEnqueueReadBuffer {
             command_queue: range.queue.handle(),
             buffer: range.buffer.handle(),
             read,
             offset: (range.offset + done) as u64,
             size: len as u64,
+            place,
             event_wait_list: event_wait_list.clone(),
-            event: if last { event.handle() } else { Handle::NULL },
+            event,
         };
-        if blocking || !last || !connection::may_post_read(len)? {
-            connection::call(&request(0), |reply| match reply.data.len() == len {
-                true => {
+        let no_room = || piece.part.is_none() && !connection::may_post_read(len);
+        if piece.blocks || no_room() {
+            connection::call(&request(0), |reply| match (&piece.part, reply.data.len()) {
+                (Some(part), 0) => {
+                    // SAFETY: the caller promises it, and the part is of that length.
+                    unsafe { part.copy_to(target) };
+                    Ok(())
+                }
+                (None, there) if there == len => {
                     // SAFETY: the caller promises it.
                     unsafe { std::ptr::copy_nonoverlapping(reply.data.as_ptr(), target, len) };
                     Ok(())
                 }
-                false => Err(CL_OUT_OF_RESOURCES),
+                _ => Err(CL_OUT_OF_RESOURCES),
             })??;
         } else {
-            // SAFETY: the caller promises it.
-            let landing = unsafe { Landing::new(target, len, range.queue.handle()) };
-            connection::post_read(landing, request)?;
+            // SAFETY: the caller promises it, and a part is of that length.
+            let landing = unsafe { Landing::read(target, len, piece.part, range.queue.handle()) };
+            connection::post_transfer(landing, request)?;
         }
         done += len;
     }
@@ -162,27 +259,40 @@ pub(crate) fn write(
     data: &[u8],
     blocking: bool,
     event_wait_list: Vec<Handle>,
-    event: Wanted,
+    mut event: Wanted,
 ) -> Result<(), cl_int> {
-    let mut offset = range.offset;
-    let mut chunks = data.chunks(CHUNK).peekable();
-    while let Some(data) = chunks.next() {
-        let last = chunks.peek().is_none();
-        let blocking = blocking || !last;
-        let request = ClEnqueueWriteBuffer {
+    let mut done = 0;
+    while done < data.len() {
+        let piece = Piece::next(done, data.len(), blocking);
+        let bytes = &data[done..done + piece.len];
+        let event = event.handle_of(&piece, &range.queue)?;
+        let data = match &piece.part {
+            Some(part) => {
+                part.fill(bytes);
+                let (offset, len) = (part.offset(), part.len() as u64);
+                Data::Shared { offset, len }
+            }
+            None => Data::Here(bytes),
+        };
+        let request = |number| ClEnqueueWriteBuffer {
             command_queue: range.queue.handle(),
             buffer: range.buffer.handle(),
-            blocking: blocking.into(),
-            offset: offset as u64,
+            blocking: piece.blocks.into(),
+            number,
+            offset: (range.offset + done) as u64,
             data,
             event_wait_list: event_wait_list.clone(),
-            event: if last { event.handle() } else { Handle::NULL },
+            event,
         };
-        match blocking {
-            true => connection::call(&request, |_| ())?,
-            false => connection::post(&request)?,
+        match piece.part {
+            _ if piece.blocks => connection::call(&request(0), |_| ())?,
+            Some(part) => {
+                let landing = Landing::write(part, range.queue.handle());
+                connection::post_transfer(landing, request)?;
+            }
+            None => connection::post(&request(0))?,
         }
-        offset += data.len();
+        done += bytes.len();
     }
     event.give();
     Ok(())

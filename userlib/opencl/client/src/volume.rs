@@ -170,7 +170,7 @@ impl Volume {
             };
             // SAFETY: within the box.
             let target = unsafe { pointer.add(start) };
-            if blocking || !piece.last || !connection::may_post_read(host.len())? {
+            if blocking || !piece.last || !connection::may_post_read(host.len()) {
                 let take = |data: &[u8]| match data.len() == host.len() {
                     true => {
                         // SAFETY: the caller promises it.
@@ -204,11 +204,11 @@ impl Volume {
                 } => {
                     let pitches = (row_pitch, slice_pitch);
                     let request = |read| self.read_rect(&piece, pitches, read, waits, named);
-                    connection::post_read(landing, request)?;
+                    connection::post_transfer(landing, request)?;
                 }
                 Whole::Image => {
                     let request = |read| self.read_image(&piece, read, waits, named);
-                    connection::post_read(landing, request)?;
+                    connection::post_transfer(landing, request)?;
                 }
             }
         }

@@ -189,6 +189,9 @@ pub const CL_COMMAND_MAP_BUFFER: cl_uint = 0x11fb;
 pub const CL_COMMAND_MAP_IMAGE: cl_uint = 0x11fc;
 pub const CL_COMMAND_UNMAP_MEM_OBJECT: cl_uint = 0x11fd;
 pub const CL_BUFFER_CREATE_TYPE_REGION: cl_uint = 0x1220;
+pub const CL_PROFILING_COMMAND_QUEUED: cl_uint = 0x1280;
+pub const CL_PROFILING_COMMAND_SUBMIT: cl_uint = 0x1281;
+pub const CL_PROFILING_COMMAND_START: cl_uint = 0x1282;
 
 // Properties of contexts.
 pub const CL_CONTEXT_PLATFORM: cl_context_properties = 0x1084;

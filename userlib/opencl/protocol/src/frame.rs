@@ -2,9 +2,9 @@
 //! What stands around a message.
 //!
 //! A request is the function's number (`u16`), reserved bits (`u16`, zero) and
-//! its fields. A reply is the status (`i32`), how many reads have been handed over
-//! so far, also with other threads' replies (`u64`), the data of those that are with
-//! this one, and, if the status is `CL_SUCCESS`, the fields of the function's reply.
+//! its fields. A reply is the status (`i32`), how many transfers have been handed over
+//! so far, also with other threads' replies (`u64`), those that are with this one, and,
+//! if the status is `CL_SUCCESS`, the fields of the function's reply.
 
 use crate::constants::CL_SUCCESS;
 use crate::types::cl_int;
@@ -42,17 +42,18 @@ pub fn open_request(bytes: &[u8]) -> Result<(u16, Reader<'_>), Malformed> {
     }
 }
 
-/// Data of a read that did not block, by the number the client gave it.
-pub type Landed<'a> = (u64, &'a [u8]);
+/// A transfer that did not block and has completed, by the number the client gave it:
+/// the data of a read, empty if it is where both ends have it, and nothing if it failed.
+pub type Landed<'a> = (u64, Option<&'a [u8]>);
 
 /// A reply, taken apart.
 #[derive(Debug)]
 pub struct ReplyFrame<'a> {
     /// Status of the call.
     pub status: cl_int,
-    /// Reads that were handed over so far.
+    /// Transfers that were handed over so far.
     pub handed: u64,
-    /// Reads that have completed, and were not handed over before.
+    /// Those that have completed, and were not handed over before.
     pub landed: Vec<Landed<'a>>,
     /// The fields of the function's reply.
     body: Reader<'a>,

@@ -7,6 +7,7 @@
 
 pub mod argument;
 pub mod constants;
+pub mod data;
 pub mod frame;
 pub mod handle;
 pub mod image;
@@ -28,6 +29,7 @@ pub mod api {
 
     use crate::argument::ArgKind;
     use crate::constants::*;
+    use crate::data::Data;
     use crate::frame::Request;
     use crate::handle::Handle;
     use crate::types::*;

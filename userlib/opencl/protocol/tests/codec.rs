@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use wormhole_opencl_protocol::api::*;
 use wormhole_opencl_protocol::argument::ArgKind;
+use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::for_each_message;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::token;
@@ -31,6 +32,18 @@ sample_number!(u8, u16, u32, i32, u64, i64);
 impl Sample for Handle {
     fn sample(next: &mut dyn FnMut() -> u64) -> Self {
         Handle::from_bits(next())
+    }
+}
+
+impl Sample for Data<'_> {
+    fn sample(next: &mut dyn FnMut() -> u64) -> Self {
+        match next() % 2 {
+            0 => Data::Here(Sample::sample(next)),
+            _ => Data::Shared {
+                offset: next(),
+                len: next(),
+            },
+        }
     }
 }
 

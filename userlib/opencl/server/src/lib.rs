@@ -10,6 +10,9 @@
 //! argument that is a memory object can only be set to one. What the vendor's
 //! library does with arguments that are well-formed but wrong is its own
 //! affair; it runs in a process of this client's own.
+//!
+//! The contents of buffers alone are used where the client can change them meanwhile
+//! ([`memory`]): nothing depends on what they are.
 
 mod account;
 mod binaries;
@@ -20,6 +23,7 @@ mod image;
 mod kernel;
 mod library;
 mod live;
+mod memory;
 mod objects;
 mod pending;
 mod platform;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Transfers that the vendor has begun and not completed: their memory must
-//! stay, and the data of reads goes to the client when they have.
+//! Transfers that the vendor has begun and not completed: their memory must stay.
+//! When they have, the client is told of those that it gave a number, and gets the data
+//! of reads.
 
 use std::time::Duration;
 
@@ -13,27 +14,53 @@ use wormhole_opencl_protocol::types::{cl_event, cl_int};
 
 use crate::api::Vendor;
 use crate::check::Refusal;
+use crate::memory::Memory;
+
+/// Bytes from which on the vendor is asked what has completed before anything is answered.
+const MUCH: usize = 1 << 20;
+
+/// Which way a transfer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Read,
+    Write,
+}
 
 /// A transfer under way.
 ///
 /// # Invariants
-/// The vendor uses `data` until `event`, of which a reference is held, is complete.
+/// The vendor uses `memory` until `event`, of which a reference is held, is complete.
 struct Transfer {
     event: cl_event,
     queue: Handle,
-    /// Number of the client's read; `None` for a write.
-    read: Option<u64>,
-    data: Vec<u8>,
+    way: Way,
+    /// The client's; 0 if it need not be told.
+    number: u64,
+    memory: Memory,
 }
 
-/// Transfers under way, oldest first, and reads that have completed.
+impl Transfer {
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.memory.own()
+    }
+}
+
+/// A transfer that has completed: its number, and its data if there is any to give. `None`: it
+/// has failed.
+pub(crate) type Completed = (u64, Option<Vec<u8>>);
+
+fn cost((_, data): &Completed) -> usize {
+    size_of::<Completed>() + data.as_ref().map_or(0, Vec::len)
+}
+
+/// Transfers under way, oldest first, and those that have completed.
 #[derive(Default)]
 pub(crate) struct Pending {
     transfers: Vec<Transfer>,
-    completed: Vec<(u64, Vec<u8>)>,
-    /// Bytes in both.
+    completed: Vec<Completed>,
+    /// What both take.
     bytes: usize,
-    /// Reads that were handed over.
+    /// Transfers that were handed over.
     handed: u64,
 }
 
@@ -87,7 +114,9 @@ impl Pending {
         len: usize,
         max: usize,
     ) -> Result<(), Refusal> {
-        self.collect(vendor);
+        if self.bytes.saturating_add(len) > MUCH {
+            self.collect(vendor);
+        }
         while self.bytes.saturating_add(len) > max {
             let oldest = self.transfers.first().map(|transfer| transfer.event);
             let (Some(event), Some(wait)) = (oldest, vendor.clWaitForEvents) else {
@@ -107,22 +136,30 @@ impl Pending {
     /// Keeps a transfer that was begun.
     ///
     /// # Safety
-    /// `event` is the transfer's and live, and the vendor uses `data` until it
+    /// `event` is the transfer's and live, and the vendor uses `memory` until it
     /// is complete and not after. A reference to it is given up.
     pub(crate) unsafe fn keep(
         &mut self,
         event: cl_event,
         queue: Handle,
-        read: Option<u64>,
-        data: Vec<u8>,
+        (way, number): (Way, u64),
+        memory: Memory,
     ) {
-        self.bytes += data.len();
-        self.transfers.push(Transfer {
+        let transfer = Transfer {
             event,
             queue,
-            read,
-            data,
-        });
+            way,
+            number,
+            memory,
+        };
+        self.bytes += transfer.cost();
+        self.transfers.push(transfer);
+    }
+
+    /// A transfer of this number will never be begun.
+    pub(crate) fn refuse(&mut self, number: u64) {
+        self.completed.push((number, None));
+        self.bytes += cost(&(number, None));
     }
 
     /// Events of a queue's reads that were not seen to be complete.
@@ -130,53 +167,52 @@ impl Pending {
         let reads = self
             .transfers
             .iter()
-            .filter(|transfer| transfer.read.is_some());
+            .filter(|transfer| transfer.way == Way::Read);
         let of_queue = reads.filter(|transfer| transfer.queue == queue);
         of_queue.map(|transfer| transfer.event).collect()
     }
 
     /// Lets go of what has completed.
     fn collect(&mut self, vendor: &Vendor) {
-        let mut rest = Vec::with_capacity(self.transfers.len());
-        for transfer in self.transfers.drain(..) {
+        let (bytes, completed) = (&mut self.bytes, &mut self.completed);
+        self.transfers.retain_mut(|transfer| {
             let status = status_of(vendor, transfer.event);
             if status > CL_COMPLETE {
-                rest.push(transfer);
-                continue;
+                return true;
             }
             // SAFETY: the reference is ours.
             unsafe { vendor.release(Kind::Event, transfer.event as usize) };
-            self.bytes -= transfer.data.len();
-            if let Some(read) = transfer.read {
-                // A read that failed has no data.
-                let data = match status {
-                    CL_COMPLETE => transfer.data,
+            *bytes -= transfer.cost();
+            if transfer.number != 0 {
+                let data = match (transfer.way, &mut transfer.memory) {
+                    (Way::Read, Memory::Own(data)) => std::mem::take(data),
                     _ => Vec::new(),
                 };
-                self.bytes += data.len();
-                self.completed.push((read, data));
+                let succeeded = (status == CL_COMPLETE).then_some(data);
+                completed.push((transfer.number, succeeded));
+                *bytes += completed.last().map_or(0, cost);
             }
-        }
-        self.transfers = rest;
+            false
+        });
     }
 
-    /// Reads that have completed and not been handed over.
-    pub(crate) fn take_completed(&mut self, vendor: &Vendor) -> Vec<(u64, Vec<u8>)> {
+    /// Transfers that have completed and not been handed over.
+    pub(crate) fn take_completed(&mut self, vendor: &Vendor) -> Vec<Completed> {
         self.collect(vendor);
         let taken = std::mem::take(&mut self.completed);
-        self.bytes -= taken.iter().map(|(_, data)| data.len()).sum::<usize>();
+        self.bytes -= taken.iter().map(cost).sum::<usize>();
         self.handed += taken.len() as u64;
         taken
     }
 
     /// Takes back what could not be handed over.
-    pub(crate) fn put_back(&mut self, reads: Vec<(u64, Vec<u8>)>) {
-        self.bytes += reads.iter().map(|(_, data)| data.len()).sum::<usize>();
-        self.handed -= reads.len() as u64;
-        self.completed.splice(..0, reads);
+    pub(crate) fn put_back(&mut self, taken: Vec<Completed>) {
+        self.bytes += taken.iter().map(cost).sum::<usize>();
+        self.handed -= taken.len() as u64;
+        self.completed.splice(..0, taken);
     }
 
-    /// How many reads were handed over so far.
+    /// How many were handed over so far.
     pub(crate) fn handed(&self) -> u64 {
         self.handed
     }

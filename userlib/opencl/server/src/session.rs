@@ -13,7 +13,7 @@ use wormhole_opencl_protocol::frame::{open_request, Landed};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::{Malformed, Wire, Writer};
-use wormhole_transport::{Error, Kind as Answer};
+use wormhole_transport::{DataArea, Error, Kind as Answer};
 use wormhole_vmfunc::Reply;
 
 use crate::account::Accounts;
@@ -21,8 +21,9 @@ use crate::api::{dispatch, Vendor};
 use crate::binaries::Binaries;
 use crate::check::Refusal;
 use crate::live::Live;
+use crate::memory::Memory;
 use crate::objects::Objects;
-use crate::pending::Pending;
+use crate::pending::{Completed, Pending};
 
 /// What one client may use.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +72,8 @@ pub struct State {
     pub(crate) args: FxHashMap<Handle, Vec<ArgKind>>,
     pub(crate) binaries: Binaries,
     pub(crate) limits: Limits,
+    /// What the client has, too.
+    area: Option<&'static DataArea>,
 }
 
 impl Session {
@@ -84,6 +87,7 @@ impl Session {
             args: FxHashMap::default(),
             binaries,
             limits,
+            area: None,
         }))
     }
 
@@ -92,6 +96,14 @@ impl Session {
         let mut locked = self.0.lock();
         locked.take_landed();
         locked.objects.live()
+    }
+
+    /// With memory that the client has, too, for the contents of buffers. The vendor may
+    /// use it as long as the process lives.
+    #[must_use]
+    pub fn with_area(self, area: Option<&'static DataArea>) -> Self {
+        self.0.lock().area = area;
+        self
     }
 
     /// Carries out one request. `None` if it is a posted one.
@@ -118,12 +130,12 @@ impl Session {
     ) -> Result<(), ServeError> {
         let mut locked = self.0.lock();
         if let Some(result) = carry_out(&mut locked, request, kind == Answer::Call)? {
-            let reads = locked.take_landed();
+            let landed = locked.take_landed();
             let handed = locked.pending.handed();
             drop(locked);
-            if !give(reply, result, handed, &reads)? {
+            if !give(reply, result, handed, &landed)? {
                 let mut locked = self.0.lock();
-                locked.pending.put_back(reads);
+                locked.pending.put_back(landed);
                 let handed = locked.pending.handed();
                 drop(locked);
                 give(reply, Err(CL_OUT_OF_RESOURCES), handed, &[])?;
@@ -143,21 +155,21 @@ fn carry_out(
     Ok(answered.then_some(result))
 }
 
-/// Gives the reply to a call, with the data of reads that have completed. False if it
+/// Gives the reply to a call, with the transfers that have completed. False if it
 /// is longer than the client would accept.
 fn give(
     reply: &mut Reply<'_>,
     result: Result<Vec<u8>, cl_int>,
     handed: u64,
-    reads: &[(u64, Vec<u8>)],
+    landed: &[Completed],
 ) -> Result<bool, Error> {
     let (status, body) = match result {
         Ok(body) => (CL_SUCCESS, body),
         Err(status) => (status, Vec::new()),
     };
-    let landed: Vec<Landed<'_>> = reads
+    let landed: Vec<Landed<'_>> = landed
         .iter()
-        .map(|(read, data)| (*read, data.as_slice()))
+        .map(|(number, data)| (*number, data.as_deref()))
         .collect();
     let mut head = Writer::new();
     status.put(&mut head);
@@ -175,7 +187,7 @@ fn give(
 }
 
 impl State {
-    fn take_landed(&mut self) -> Vec<(u64, Vec<u8>)> {
+    fn take_landed(&mut self) -> Vec<Completed> {
         self.pending.take_completed(&self.vendor)
     }
 
@@ -186,6 +198,14 @@ impl State {
     pub(crate) fn reserve(&mut self, len: usize) -> Result<(), Refusal> {
         self.pending
             .reserve(&self.vendor, len, self.limits.max_pending)
+    }
+
+    /// The part of the memory that the client has, too, which it names.
+    ///
+    /// # Errors
+    /// If there is no such part.
+    pub(crate) fn shared(&self, offset: u64, len: u64) -> Result<Memory, Malformed> {
+        Memory::shared(self.area, offset, len)
     }
 
     /// Enters an object that the vendor made. The name was found vacant; null

@@ -6,11 +6,13 @@ use wormhole_opencl_protocol::api::{
     Kind,
 };
 use wormhole_opencl_protocol::constants::*;
+use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::{cl_command_queue, cl_event, cl_int, cl_mem};
 
 use crate::check::{check, encode, native_size, Refusal};
-use crate::pending::wait_for;
+use crate::memory::Memory;
+use crate::pending::{wait_for, Way};
 use crate::session::{Locked, State};
 use crate::used::Used;
 
@@ -97,21 +99,45 @@ impl Transfer {
     }
 }
 
+/// Has a client told of a transfer that was to be answered under a number, and was not begun.
+/// One that has not let itself be told of very many is told no more.
+pub(crate) fn tell<T>(s: &mut State, number: u64, begun: Result<T, Refusal>) -> Result<T, Refusal> {
+    if begun.is_err() && number != 0 && s.reserve(0).is_ok() {
+        s.pending.refuse(number);
+    }
+    begun
+}
+
 /// `clEnqueueReadBuffer`: with the number 0 it blocks and the data is in the
-/// reply; else the data goes with a later reply, under that number.
+/// reply; else the data goes with a later reply, under that number. If the client
+/// names a place for it, it is there, and in no reply.
 pub(crate) fn read_buffer(s: &mut Locked<'_>, m: ClEnqueueReadBuffer) -> Result<Vec<u8>, Refusal> {
+    let number = m.read;
+    let read = read(s, m);
+    tell(s, number, read)
+}
+
+fn read(s: &mut Locked<'_>, m: ClEnqueueReadBuffer) -> Result<Vec<u8>, Refusal> {
     let call = s.vendor.clEnqueueReadBuffer.ok_or(CL_INVALID_OPERATION)?;
+    let (offset, size) = (native_size(m.offset)?, native_size(m.size)?);
+    let mut memory = match m.place {
+        Some(place) => {
+            s.reserve(0)?;
+            s.shared(place, m.size)?
+        }
+        None => {
+            s.reserve(size)?;
+            Memory::Own(vec![0u8; size])
+        }
+    };
     let handles = (m.command_queue, m.buffer);
     let transfer = Transfer::new(s, handles, &m.event_wait_list, m.event)?;
     let (waits_len, waits) = list(&transfer.waits);
-    let (offset, size) = (native_size(m.offset)?, native_size(m.size)?);
-    s.reserve(size)?;
-    let mut data = vec![0u8; size];
-    let pointer = data.as_mut_ptr().cast();
+    let pointer = memory.as_mut_ptr();
     let blocking = m.read == 0;
     let begin = |event| {
         let (queue, buffer, block) = (transfer.queue, transfer.memory, blocking.into());
-        // SAFETY: `data` has room for the read, and is kept until it has completed.
+        // SAFETY: the memory has room for the read, and is kept until it has completed.
         unsafe {
             call(
                 queue, buffer, block, offset, size, pointer, waits_len, waits, event,
@@ -120,12 +146,19 @@ pub(crate) fn read_buffer(s: &mut Locked<'_>, m: ClEnqueueReadBuffer) -> Result<
     };
     if blocking {
         transfer.block(s, m.event, begin)?;
-        return Ok(encode(&ClEnqueueReadBufferReply { data: &data }));
+        let data = match &memory {
+            Memory::Own(data) => data,
+            Memory::Shared(..) => &[][..],
+        };
+        return Ok(encode(&ClEnqueueReadBufferReply { data }));
     }
     let mut event: cl_event = std::ptr::null_mut();
     check(begin(&raw mut event))?;
     // SAFETY: the event of this read, whose reference is given up.
-    unsafe { s.pending.keep(event, m.command_queue, Some(m.read), data) };
+    unsafe {
+        s.pending
+            .keep(event, m.command_queue, (Way::Read, m.read), memory)
+    };
     share(s, m.event, event)?;
     Ok(encode(&ClEnqueueReadBufferReply { data: &[] }))
 }
@@ -135,22 +168,35 @@ pub(crate) fn write_buffer(
     s: &mut Locked<'_>,
     m: ClEnqueueWriteBuffer<'_>,
 ) -> Result<Vec<u8>, Refusal> {
+    let number = m.number;
+    let written = write(s, m);
+    tell(s, number, written)
+}
+
+fn write(s: &mut Locked<'_>, m: ClEnqueueWriteBuffer<'_>) -> Result<Vec<u8>, Refusal> {
     let call = s.vendor.clEnqueueWriteBuffer.ok_or(CL_INVALID_OPERATION)?;
+    let offset = native_size(m.offset)?;
+    let blocking = m.blocking != 0;
+    let (pointer, size, kept) = match m.data {
+        Data::Here(data) if blocking => {
+            let none = Memory::Own(Vec::new());
+            (data.as_ptr().cast(), data.len(), none)
+        }
+        // A write that does not block outlives the message that brought the data.
+        Data::Here(data) => {
+            s.reserve(data.len())?;
+            let mut kept = Memory::Own(data.to_vec());
+            (kept.as_mut_ptr().cast_const(), data.len(), kept)
+        }
+        Data::Shared { offset, len } => {
+            s.reserve(0)?;
+            let mut kept = s.shared(offset, len)?;
+            (kept.as_mut_ptr().cast_const(), kept.len(), kept)
+        }
+    };
     let handles = (m.command_queue, m.buffer);
     let transfer = Transfer::new(s, handles, &m.event_wait_list, m.event)?;
     let (waits_len, waits) = list(&transfer.waits);
-    let offset = native_size(m.offset)?;
-    let blocking = m.blocking != 0;
-    // A write that does not block outlives the message that brought the data.
-    let kept = match blocking {
-        true => Vec::new(),
-        false => {
-            s.reserve(m.data.len())?;
-            m.data.to_vec()
-        }
-    };
-    let data = if blocking { m.data } else { &kept };
-    let (pointer, size) = (data.as_ptr().cast(), data.len());
     let begin = |event| {
         let (queue, buffer, block) = (transfer.queue, transfer.memory, blocking.into());
         // SAFETY: the data is there until the write has completed.
@@ -166,7 +212,10 @@ pub(crate) fn write_buffer(
         let mut event: cl_event = std::ptr::null_mut();
         check(begin(&raw mut event))?;
         // SAFETY: the event of this write, whose reference is given up.
-        unsafe { s.pending.keep(event, m.command_queue, None, kept) };
+        unsafe {
+            s.pending
+                .keep(event, m.command_queue, (Way::Write, m.number), kept)
+        };
         share(s, m.event, event)?;
     }
     Ok(encode(&ClEnqueueWriteBufferReply {}))

@@ -16,8 +16,10 @@ use wormhole_opencl_protocol::types::{cl_bool, cl_event, cl_int};
 
 use crate::check::{check, check_len, encode, native_size, Refusal};
 use crate::image;
+use crate::memory::Memory;
+use crate::pending::Way;
 use crate::session::Locked;
-use crate::transfer::{list, share, Transfer};
+use crate::transfer::{list, share, tell, Transfer};
 
 type Triple = [usize; 3];
 
@@ -58,7 +60,10 @@ fn read(
     let mut made: cl_event = std::ptr::null_mut();
     check(call(pointer, 0, &raw mut made))?;
     // SAFETY: the event of this read, whose reference is given up.
-    unsafe { s.pending.keep(made, queue, Some(read), data) };
+    unsafe {
+        s.pending
+            .keep(made, queue, (Way::Read, read), Memory::Own(data))
+    };
     share(s, event, made)?;
     Ok(Vec::new())
 }
@@ -80,7 +85,10 @@ fn write(
     let mut made: cl_event = std::ptr::null_mut();
     check(call(kept.as_ptr().cast(), 0, &raw mut made))?;
     // SAFETY: the event of this write, whose reference is given up.
-    unsafe { s.pending.keep(made, queue, None, kept) };
+    unsafe {
+        s.pending
+            .keep(made, queue, (Way::Write, 0), Memory::Own(kept))
+    };
     share(s, event, made)
 }
 
@@ -89,6 +97,12 @@ pub(crate) fn read_rect(
     s: &mut Locked<'_>,
     m: ClEnqueueReadBufferRect,
 ) -> Result<Vec<u8>, Refusal> {
+    let number = m.read;
+    let begun = begin_read_rect(s, m);
+    tell(s, number, begun)
+}
+
+fn begin_read_rect(s: &mut Locked<'_>, m: ClEnqueueReadBufferRect) -> Result<Vec<u8>, Refusal> {
     let vendors = s.vendor.clEnqueueReadBufferRect;
     let vendors = vendors.ok_or(CL_INVALID_OPERATION)?;
     let handles = (m.command_queue, m.buffer);
@@ -162,6 +176,12 @@ pub(crate) fn write_rect(
 
 /// `clEnqueueReadImage`.
 pub(crate) fn read_image(s: &mut Locked<'_>, m: ClEnqueueReadImage) -> Result<Vec<u8>, Refusal> {
+    let number = m.read;
+    let begun = begin_read_image(s, m);
+    tell(s, number, begun)
+}
+
+fn begin_read_image(s: &mut Locked<'_>, m: ClEnqueueReadImage) -> Result<Vec<u8>, Refusal> {
     let vendors = s.vendor.clEnqueueReadImage.ok_or(CL_INVALID_OPERATION)?;
     let handles = (m.command_queue, m.image);
     let transfer = Transfer::new(s, handles, &m.event_wait_list, m.event)?;

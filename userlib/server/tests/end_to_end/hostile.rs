@@ -8,6 +8,7 @@ use std::process::Command;
 
 use wormhole_opencl_protocol::api::*;
 use wormhole_opencl_protocol::constants::*;
+use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_transport::{Client, Config};
@@ -104,6 +105,68 @@ fn forged_handles_are_refused() {
                 hostile.call(&ClReleaseMemObject { memobj: handle }),
                 Some(CL_SUCCESS)
             );
+        }
+        serves(&daemon);
+        daemon.stop();
+    }
+}
+
+/// Places are looked at before anything else is.
+#[test]
+fn data_outside_the_shared_memory_ends_the_connection() {
+    const SIZE: u64 = 2 << 20;
+    for transport in TRANSPORTS {
+        let mut daemon = Daemon::start(transport);
+        for (offset, len) in [
+            (0, SIZE),
+            (SIZE, 0),
+            (SIZE - 1, 1),
+            (0, SIZE + 1),
+            (SIZE - 1, 2),
+            (SIZE + 1, 0),
+            (1, u64::MAX),
+            (u64::MAX, 1),
+        ] {
+            let within = offset.checked_add(len).is_some_and(|end| end <= SIZE);
+            let answer = match within && transport == Transport::Memfd {
+                true => Some(CL_INVALID_COMMAND_QUEUE),
+                false => None,
+            };
+            let handle = Handle::NULL;
+            let write = ClEnqueueWriteBuffer {
+                command_queue: handle,
+                buffer: handle,
+                blocking: 1,
+                number: 0,
+                offset: 0,
+                data: Data::Shared { offset, len },
+                event_wait_list: Vec::new(),
+                event: handle,
+            };
+            let read = ClEnqueueReadBuffer {
+                command_queue: handle,
+                buffer: handle,
+                read: 0,
+                offset: 0,
+                size: len,
+                place: Some(offset),
+                event_wait_list: Vec::new(),
+                event: handle,
+            };
+            assert_eq!(
+                Hostile::connect(&daemon).call(&write),
+                answer,
+                "{offset} {len}"
+            );
+            assert_eq!(
+                Hostile::connect(&daemon).call(&read),
+                answer,
+                "{offset} {len}"
+            );
+            if answer.is_none() {
+                daemon.wait_for("data outside the shared memory");
+                daemon.wait_for("data outside the shared memory");
+            }
         }
         serves(&daemon);
         daemon.stop();

@@ -152,6 +152,38 @@ fn large_transfers_go_in_pieces() {
     }
 }
 
+/// There is memory for it that both sides have, as far as it goes.
+#[test]
+fn transfers_of_every_size() {
+    let program = compile("tests/end_to_end/transfers.c");
+    for what in ["sizes", "events"] {
+        let mut native = Command::new(&program);
+        vendor_environment(&mut native);
+        let native = stdout_of(&run(native.arg(what)));
+        assert_eq!(last_line(&native), "all as expected");
+    }
+    // Bytes of data in memory that both sides have, and in messages.
+    let moved = |transport, what| {
+        let daemon = Daemon::start(transport);
+        let path = program.with_extension("json");
+        let mut command = Command::new(&program);
+        daemon.point(&mut command);
+        command.arg(what).env("WORMHOLE_STATS", &path);
+        let stdout = stdout_of(&run(&mut command));
+        assert_eq!(last_line(&stdout), "all as expected");
+        daemon.stop();
+        let text = std::fs::read_to_string(&path).expect("the program wrote it");
+        let stats: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let bytes = |how: &str| stats["data"][how].as_u64().expect("a number");
+        (bytes("shared"), bytes("messages"))
+    };
+    assert_eq!(moved(Transport::Tcp, "sizes").0, 0);
+    // What blocks, and of the rest what there is room for.
+    assert!(moved(Transport::Memfd, "sizes").0 > 25 << 20);
+    assert_eq!(moved(Transport::Memfd, "events").1, 0);
+    assert_eq!(moved(Transport::Memfd, "refused").1, 0);
+}
+
 #[test]
 fn functions_do_what_the_vendors_do() {
     let program = compile("tests/end_to_end/functions.c");
