@@ -56,7 +56,8 @@ request                 number of the function, 2 bytes; 2 bytes of 0; the
 reply                   status, 4 bytes; how many non-blocking reads were handed over
                         so far, 8 bytes; a list of those handed over with this reply:
                         the client's number of each, 8 bytes, and its bytes, none if it
-                        failed; and, if the status is 0, the function's fields
+                        failed; number 0, which is not counted, is what kernels
+                        printed; and, if the status is 0, the function's fields
 ======================= ======================================================
 
 A posted request that fails puts its status on an account, that of the object named below, unless

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use wormhole_opencl_server::{references, Binaries, Library, Limits, ServeError, Session};
+use wormhole_opencl_server::{
+    capture_printed, references, Binaries, Library, Limits, ServeError, Session,
+};
 use wormhole_transport::{Config, Connection, Kind};
 use wormhole_vmfunc::{Handler, Reply};
 
@@ -77,6 +79,7 @@ pub fn serve(
     // For as long as the vendor may have a thread that uses it.
     let area = area.map(|area| &*Box::leak(Box::new(area)));
     let session = Arc::new(Session::new(vendor, binaries, limits).with_area(area));
+    session.show_printed(capture_printed().context("cannot take kernels' output")?);
     let client = OpenCl(session.clone());
     let (max_message, carriers) = (config.limits.max_message, options.carriers);
     wormhole_vmfunc::serve(&mut *server, spare, client, max_message, carriers)?;

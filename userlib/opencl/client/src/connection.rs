@@ -7,13 +7,14 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_DEVICE_NOT_AVAILABLE, CL_OUT_OF_RESOURCES};
-use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
+use wormhole_opencl_protocol::frame::{ReplyFrame, Request, PRINTED};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::pitched::Pitched;
 use wormhole_opencl_protocol::types::cl_int;
@@ -341,12 +342,17 @@ impl Connection {
     ) -> Result<Result<R::Reply<'r>, cl_int>, Malformed> {
         let frame = ReplyFrame::open(reply)?;
         // Most programs have none.
-        if frame.handed > 0 {
+        if frame.handed > 0 || !frame.landed.is_empty() {
+            let (printed, landed): (Vec<_>, Vec<_>) =
+                frame.landed.iter().partition(|(read, _)| *read == PRINTED);
+            for (_, text) in printed {
+                show(text.unwrap_or_default());
+            }
             let mut reads = self.reads();
-            for (number, data) in &frame.landed {
+            for (number, data) in &landed {
                 reads.land(*number, *data)?;
             }
-            reads.add(frame.handed, frame.landed.len())?;
+            reads.add(frame.handed, landed.len())?;
             self.await_others(reads, frame.handed)?;
         }
         frame.fields()
@@ -371,6 +377,13 @@ impl Connection {
             false => Err(Malformed::Contradiction("reads that were handed to nobody")),
         }
     }
+}
+
+/// Shows what kernels printed where a vendor's library would.
+fn show(text: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    // A closed stdout is the program's affair.
+    let _ = out.write_all(text).and_then(|()| out.flush());
 }
 
 impl Reads {

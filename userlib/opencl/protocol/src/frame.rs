@@ -42,6 +42,10 @@ pub fn open_request(bytes: &[u8]) -> Result<(u16, Reader<'_>), Malformed> {
     }
 }
 
+/// Stands for the number of a read with what kernels printed, which goes to the program's
+/// standard output. It is none of the reads that are counted.
+pub const PRINTED: u64 = 0;
+
 /// A transfer that did not block and has completed, by the number the client gave it:
 /// the data of a read, empty if it is where both ends have it, and nothing if it failed.
 pub type Landed<'a> = (u64, Option<&'a [u8]>);

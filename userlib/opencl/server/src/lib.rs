@@ -27,6 +27,7 @@ mod memory;
 mod objects;
 mod pending;
 mod platform;
+mod printed;
 mod program;
 mod query;
 mod queue;
@@ -40,6 +41,7 @@ pub use binaries::Binaries;
 pub use library::{Library, LibraryError};
 pub use live::Live;
 pub use platform::platform_names;
+pub use printed::capture as capture_printed;
 pub use session::{Limits, ServeError, Session};
 
 /// Generated: the vendor's functions and the dispatcher.

@@ -26,6 +26,7 @@ pub(crate) fn create_with_source(
         .ok_or(CL_INVALID_OPERATION)?;
     s.objects.vacant_made(m.new)?;
     let context = s.objects.get(Kind::Context, m.context)? as cl_context;
+    s.printed.program(m.source);
     // A length of 0 would mean a null-terminated string.
     let source: &[u8] = match m.source {
         [] => b"\n",
@@ -77,6 +78,7 @@ pub(crate) fn create_with_binary(
             log::info!("no program for a client's token: {error}");
             CL_INVALID_BINARY
         })?;
+        s.printed.program(&binary);
         binaries.push(binary);
     }
     let lengths: Vec<usize> = binaries.iter().map(Vec::len).collect();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One client's state, and the loop that serves it.
 
+use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::argument::ArgKind;
 use wormhole_opencl_protocol::constants::{CL_OUT_OF_RESOURCES, CL_SUCCESS};
-use wormhole_opencl_protocol::frame::{open_request, Landed};
+use wormhole_opencl_protocol::frame::{open_request, Landed, PRINTED};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::{Malformed, Wire, Writer};
@@ -24,6 +25,7 @@ use crate::live::Live;
 use crate::memory::Memory;
 use crate::objects::Objects;
 use crate::pending::{Completed, Pending};
+use crate::printed::Printed;
 
 /// What one client may use.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +73,7 @@ pub struct State {
     /// What the arguments of each kernel are.
     pub(crate) args: FxHashMap<Handle, Vec<ArgKind>>,
     pub(crate) binaries: Binaries,
+    pub(crate) printed: Printed,
     pub(crate) limits: Limits,
     /// What the client has, too.
     area: Option<&'static DataArea>,
@@ -86,9 +89,15 @@ impl Session {
             pending: Pending::default(),
             args: FxHashMap::default(),
             binaries,
+            printed: Printed::default(),
             limits,
             area: None,
         }))
+    }
+
+    /// From now on the client gets what kernels print to the file that is standard output.
+    pub fn show_printed(&self, file: File) {
+        self.0.lock().printed.capture_in(file);
     }
 
     /// The objects that the client has not released, once all that has completed is let go of.
@@ -132,13 +141,14 @@ impl Session {
         if let Some(result) = carry_out(&mut locked, request, kind == Answer::Call)? {
             let landed = locked.take_landed();
             let handed = locked.pending.handed();
+            let printed = locked.printed.take();
             drop(locked);
-            if !give(reply, result, handed, &landed)? {
+            if !give(reply, result, handed, &landed, &printed)? {
                 let mut locked = self.0.lock();
                 locked.pending.put_back(landed);
                 let handed = locked.pending.handed();
                 drop(locked);
-                give(reply, Err(CL_OUT_OF_RESOURCES), handed, &[])?;
+                give(reply, Err(CL_OUT_OF_RESOURCES), handed, &[], &printed)?;
             }
         }
         Ok(())
@@ -155,22 +165,26 @@ fn carry_out(
     Ok(answered.then_some(result))
 }
 
-/// Gives the reply to a call, with the transfers that have completed. False if it
-/// is longer than the client would accept.
+/// Gives the reply to a call, with the transfers that have completed and what kernels printed.
+/// False if it is longer than the client would accept.
 fn give(
     reply: &mut Reply<'_>,
     result: Result<Vec<u8>, cl_int>,
     handed: u64,
     landed: &[Completed],
+    printed: &[u8],
 ) -> Result<bool, Error> {
     let (status, body) = match result {
         Ok(body) => (CL_SUCCESS, body),
         Err(status) => (status, Vec::new()),
     };
-    let landed: Vec<Landed<'_>> = landed
+    let mut landed: Vec<Landed<'_>> = landed
         .iter()
         .map(|(number, data)| (*number, data.as_deref()))
         .collect();
+    if !printed.is_empty() {
+        landed.push((PRINTED, Some(printed)));
+    }
     let mut head = Writer::new();
     status.put(&mut head);
     handed.put(&mut head);

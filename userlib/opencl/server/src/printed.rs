@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What kernels print. The vendor's library writes it to the standard output of this process,
+//! which is this client's alone, and so it becomes a file that is read for the client.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{fallocate, memfd_create, FallocateFlags, MemfdFlags};
+
+/// Bytes that go with one reply at most.
+const MAX: usize = 64 << 10;
+
+/// What a kernel must call to print.
+const CALL: &[u8] = b"printf";
+
+/// What was printed and not handed over.
+#[derive(Debug, Default)]
+pub(crate) struct Printed {
+    file: Option<File>,
+    /// Bytes that were handed over.
+    seen: u64,
+    /// Whether there is a program that prints. Looking takes system calls.
+    expected: bool,
+}
+
+/// Makes standard output of this process a file in memory.
+///
+/// # Errors
+/// The kernel's.
+pub fn capture() -> io::Result<File> {
+    let file = memfd_create("printed", MemfdFlags::CLOEXEC)?;
+    rustix::stdio::dup2_stdout(&file)?;
+    Ok(file.into())
+}
+
+impl Printed {
+    pub(crate) fn capture_in(&mut self, file: File) {
+        self.file = Some(file);
+    }
+
+    /// Takes note of the source or the binary of a program.
+    pub(crate) fn program(&mut self, code: &[u8]) {
+        self.expected |= code.windows(CALL.len()).any(|part| part == CALL);
+    }
+
+    /// What was printed since.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let Some(file) = self.file.as_ref().filter(|_| self.expected) else {
+            return Vec::new();
+        };
+        let mut text = vec![0; MAX];
+        let len = file.read_at(&mut text, self.seen).unwrap_or_else(|error| {
+            log::warn!("cannot read what kernels printed: {error}");
+            0
+        });
+        text.truncate(len);
+        if len > 0 {
+            // It need not be kept. Failing does no harm but to memory.
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let _ = fallocate(file, hole, self.seen, len as u64);
+            self.seen += len as u64;
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_taken_once_and_in_order() {
+        let file = File::from(memfd_create("test", MemfdFlags::CLOEXEC).unwrap());
+        let mut printed = Printed::default();
+        printed.capture_in(file.try_clone().unwrap());
+        (&file).write_all(b"early ").unwrap();
+        assert_eq!(printed.take(), b"", "no program prints");
+        printed.program(b"kernel void f() { printf(\"x\"); }");
+        assert_eq!(printed.take(), b"early ");
+        assert_eq!(printed.take(), b"");
+        let long = vec![b'x'; MAX + 1];
+        (&file).write_all(&long).unwrap();
+        assert_eq!(printed.take().len(), MAX);
+        assert_eq!(printed.take(), b"x");
+    }
+}
