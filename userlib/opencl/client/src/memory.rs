@@ -11,7 +11,8 @@ use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
 use crate::object::{Object, Shadow};
-use crate::registry;
+use crate::transfer::{self, Range, Wanted};
+use crate::{input, registry};
 
 pub(crate) const HOST_ACCESS: cl_mem_flags =
     CL_MEM_HOST_WRITE_ONLY | CL_MEM_HOST_READ_ONLY | CL_MEM_HOST_NO_ACCESS;
@@ -81,6 +82,61 @@ fn remember(buffer: cl_mem, shadow: Shadow) -> Result<cl_mem, cl_int> {
     Ok(buffer)
 }
 
+/// Makes a buffer of more of the program's data than goes with a message: it is written
+/// piece by piece, by a queue that lives so long.
+///
+/// # Safety
+/// `data` is valid for reading `size` bytes.
+unsafe fn create_large(
+    context: cl_context,
+    flags: cl_mem_flags,
+    size: usize,
+    data: *const c_void,
+) -> Result<cl_mem, cl_int> {
+    // What the program may not write later is written now all the same.
+    let flags = remote(flags) & !(CL_MEM_COPY_HOST_PTR | HOST_ACCESS);
+    let none = std::ptr::null_mut();
+    // SAFETY: no data.
+    let buffer = unsafe { marshal::clCreateBuffer(context, flags, size, none) }?;
+    let fill = || {
+        let mut len = 0;
+        // SAFETY: a length, and no list.
+        unsafe { marshal::clGetContextInfo(context, CL_CONTEXT_DEVICES, 0, none, &mut len) }?;
+        let mut devices: Vec<cl_device_id> = vec![std::ptr::null_mut(); len / size_of::<usize>()];
+        let list = devices.as_mut_ptr().cast();
+        let unknown = std::ptr::null_mut();
+        // SAFETY: room for as many devices as there are.
+        unsafe { marshal::clGetContextInfo(context, CL_CONTEXT_DEVICES, len, list, unknown) }?;
+        let device = *devices.first().ok_or(CL_OUT_OF_RESOURCES)?;
+        // SAFETY: the context and its device.
+        let queue = unsafe { marshal::clCreateCommandQueue(context, device, 0) }?;
+        let write = || {
+            let range = Range {
+                queue: registry::get(Kind::Queue, queue as usize)?,
+                buffer: registry::get(Kind::Mem, buffer as usize)?,
+                offset: 0,
+                size,
+            };
+            // SAFETY: no event is wanted, and the caller promises the data.
+            let (event, data) = unsafe {
+                let event = Wanted::new(std::ptr::null_mut(), &range.queue)?;
+                (event, input::bytes(data.cast(), size, CL_INVALID_HOST_PTR)?)
+            };
+            transfer::write(&range, data, true, Vec::new(), event)
+        };
+        let written = write();
+        registry::release(Kind::Queue, queue as usize)?;
+        written
+    };
+    match fill() {
+        Ok(()) => Ok(buffer),
+        Err(status) => {
+            registry::release(Kind::Mem, buffer as usize)?;
+            Err(status)
+        }
+    }
+}
+
 /// `clCreateBuffer`. With `CL_MEM_USE_HOST_PTR` the server gets a copy, and the
 /// program's memory is brought up to date when the buffer is mapped, which is
 /// all that the specification promises.
@@ -100,7 +156,12 @@ pub(crate) unsafe fn create_buffer(
         return Err(CL_INVALID_HOST_PTR);
     }
     // SAFETY: the caller promises it.
-    let buffer = unsafe { marshal::clCreateBuffer(context, remote(flags), size, host_ptr) }?;
+    let buffer = unsafe {
+        match wants_pointer && size > transfer::CHUNK {
+            true => create_large(context, flags, size, host_ptr),
+            false => marshal::clCreateBuffer(context, remote(flags), size, host_ptr),
+        }
+    }?;
     let host_ptr = match flags & CL_MEM_USE_HOST_PTR {
         0 => 0,
         _ => host_ptr as usize,
