@@ -1089,7 +1089,8 @@ unsafe extern "C" {
     ) -> cl_event;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(local)]
+    #[custom(client = crate::queue::create_with_properties)]
     pub fn clCreateCommandQueueWithProperties(
         context: cl_context, device: cl_device_id, properties: *const cl_queue_properties,
         errcode_ret: *mut cl_int,

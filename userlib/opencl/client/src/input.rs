@@ -5,7 +5,7 @@ use std::ffi::{c_char, CStr};
 
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::types::cl_int;
+use wormhole_opencl_protocol::types::{cl_int, cl_properties};
 
 use crate::registry;
 
@@ -117,6 +117,24 @@ pub(crate) fn handles<T>(
             Err(_) => Err(invalid),
         })
         .collect()
+}
+
+/// The property that a list of pairs begins with, if it does not end there.
+///
+/// # Safety
+/// `list` is null or valid for reading a name, and its value if the name is not 0.
+pub(crate) unsafe fn property(
+    list: *const cl_properties,
+) -> Option<(cl_properties, cl_properties)> {
+    if list.is_null() {
+        return None;
+    }
+    // SAFETY: the caller promises it.
+    match unsafe { list.read() } {
+        0 => None,
+        // SAFETY: a name is followed by its value.
+        name => Some((name, unsafe { list.add(1).read() })),
+    }
 }
 
 /// Bytes that must be there.

@@ -2,11 +2,38 @@
 //! Queues: what flushing and finishing mean to the connection.
 
 use wormhole_opencl_protocol::api::Kind;
-use wormhole_opencl_protocol::constants::{CL_INVALID_EVENT, CL_INVALID_VALUE};
-use wormhole_opencl_protocol::types::{cl_command_queue, cl_event, cl_int, cl_uint};
+use wormhole_opencl_protocol::constants::{
+    CL_INVALID_EVENT, CL_INVALID_VALUE, CL_QUEUE_PROPERTIES,
+};
+use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
 use crate::{connection, input, registry};
+
+/// `clCreateCommandQueueWithProperties`, for programs that were made for OpenCL 2.0 and later:
+/// of its properties those that `clCreateCommandQueue` has, too.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn create_with_properties(
+    context: cl_context,
+    device: cl_device_id,
+    properties: *const cl_queue_properties,
+) -> Result<cl_command_queue, cl_int> {
+    let mut bits = 0;
+    let mut list = properties;
+    // SAFETY: the caller promises null or a list of pairs that ends with 0.
+    while let Some((name, value)) = unsafe { input::property(list) } {
+        if name != CL_QUEUE_PROPERTIES.into() {
+            return Err(CL_INVALID_VALUE);
+        }
+        bits = value;
+        // SAFETY: it was no end.
+        list = unsafe { list.add(2) };
+    }
+    // SAFETY: the caller promises it.
+    unsafe { marshal::clCreateCommandQueue(context, device, bits) }
+}
 
 /// `clFlush`: also sends what the connection keeps back.
 ///

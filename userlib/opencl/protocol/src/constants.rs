@@ -102,6 +102,7 @@ pub const CL_CONTEXT_NUM_DEVICES: cl_uint = 0x1083;
 pub const CL_QUEUE_CONTEXT: cl_uint = 0x1090;
 pub const CL_QUEUE_DEVICE: cl_uint = 0x1091;
 pub const CL_QUEUE_REFERENCE_COUNT: cl_uint = 0x1092;
+pub const CL_QUEUE_PROPERTIES: cl_uint = 0x1093;
 pub const CL_R: cl_uint = 0x10b0;
 pub const CL_A: cl_uint = 0x10b1;
 pub const CL_RG: cl_uint = 0x10b2;
