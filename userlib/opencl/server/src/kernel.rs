@@ -85,13 +85,14 @@ fn kind_of(space: cl_uint, ty: &str) -> ArgKind {
     }
 }
 
-/// Size of a built-in type in bytes; 0 for any other.
+/// Size of a built-in type in bytes; 0 for any other, and for vectors of three, of which
+/// some vendors take the elements alone.
 fn size_of_type(ty: &str) -> u32 {
     let (name, width) = match ty.find(|c: char| c.is_ascii_digit()) {
         None => (ty, 1),
         Some(at) => match &ty[at..] {
             "2" => (&ty[..at], 2),
-            "3" | "4" => (&ty[..at], 4),
+            "4" => (&ty[..at], 4),
             "8" => (&ty[..at], 8),
             "16" => (&ty[..at], 16),
             _ => return 0,
@@ -164,7 +165,7 @@ mod tests {
         assert_eq!(kind_of(CL_KERNEL_ARG_ADDRESS_LOCAL, "int*"), ArgKind::Local);
         assert_eq!(kind_of(private, "float"), ArgKind::Value(4));
         assert_eq!(kind_of(private, "double16"), ArgKind::Value(128));
-        assert_eq!(kind_of(private, "uchar3"), ArgKind::Value(4));
+        assert_eq!(kind_of(private, "uchar3"), ArgKind::Value(0));
         assert_eq!(kind_of(private, "struct point"), ArgKind::Value(0));
         assert_eq!(kind_of(private, "float5"), ArgKind::Value(0));
         assert_eq!(kind_of(private, "image2d_t"), ArgKind::Memory);
