@@ -5,12 +5,12 @@ TESTBED := selftests/testbed
 ENTER   := $(TESTBED)/enter.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help packages root userland modules stage run test bench shell coverage wire api-check man clean distclean
+.PHONY: help packages root userland modules stage run test test-slow conformance bench shell coverage wire api-check man clean distclean
 # The steps share the build root and print progress: one at a time. Each uses all cores itself.
 .NOTPARALLEL:
 
 help:		## this text
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 packages:	## install the Debian packages that the build itself needs (asks first)
 	apt-get install make mmdebstrap
@@ -32,6 +32,16 @@ run: stage	## the main job: two VMs on an Intel host, OpenCL programs in one on 
 
 test:		## every test
 	@selftests/test.sh
+
+test-slow: stage	## what takes too long for "make test": all of PoCL's tests, and programs in the client VM
+	@selftests/conformance/slow.sh
+
+conformance: root	## programs that nobody here wrote judge the OpenCL library; conformance-NAME runs one of them
+	@selftests/conformance/run.sh
+
+CONFORMANCE := clinfo pocl clblast clpeak tinygrad stress
+$(CONFORMANCE:%=conformance-%): conformance-%: root
+	@selftests/conformance/run.sh $*
 
 bench: stage	## what calls cost, as ratios; also into build/bench.json
 	@selftests/e2e/bench.sh

@@ -63,7 +63,8 @@ machine_lane() {
 		check clippy-$crate "$enter" bash -c "cd selftests/$crate && cargo clippy --all-targets --locked -- -D warnings"
 	done
 	suite userlib "$enter" cargo test $user --workspace --locked --no-fail-fast
-	suite testbed "$enter" bash -c "cd selftests/testbed && cargo test --locked --no-fail-fast"
+	suite conformance selftests/conformance/run.sh
+suite testbed "$enter" bash -c "cd selftests/testbed && cargo test --locked --no-fail-fast"
 	suite gate "$enter" bash -c "cd selftests/gate && cargo test --locked --no-fail-fast"
 	suite loom "$enter" selftests/loom.sh
 	suite kernel-logic "$enter" selftests/kernel_logic.sh
