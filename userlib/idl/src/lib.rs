@@ -5,8 +5,8 @@
 //! carry attributes that say what the C types do not: which pointer is an
 //! input and how long it is, which call need not be answered, which function
 //! is written by hand. [`Api::parse`] reads and checks it; [`protocol`],
-//! [`client`], [`server`], [`references`], [`coverage`] and [`wire`] turn it into source or
-//! text.
+//! [`client`], [`server`], [`references`], [`grammar`], [`played`], [`coverage`] and [`wire`]
+//! turn it into source or text.
 //!
 //! # Of a type
 //! `#[handle(variant = V, invalid = STATUS, release = function)]`: a kind of
@@ -50,9 +50,11 @@
 pub mod client;
 pub mod coverage;
 mod expand;
+pub mod grammar;
 mod meaning;
 mod model;
 mod parse;
+pub mod played;
 pub mod protocol;
 pub mod references;
 pub mod server;

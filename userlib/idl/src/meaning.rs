@@ -18,6 +18,8 @@ pub(crate) enum Meaning {
     New(Ident),
     /// How long other fields are.
     LengthOf(Vec<Ident>),
+    /// Text, in which no byte is 0.
+    Text,
 }
 
 /// What this field of the function's request or reply is.
@@ -38,6 +40,8 @@ pub(crate) fn meaning(api: &Api, function: &Function, field: &WireField) -> Mean
             ..
         } => Some(Meaning::Object(kind.clone())),
         Role::Number => Some(lengths(function, &field.name)),
+        Role::Str { .. } => Some(Meaning::Text),
+        Role::Opaque if is_text(&param.ty) => Some(Meaning::Text),
         _ => None,
     });
     if let Some(meaning) = of_param {
@@ -64,6 +68,11 @@ pub(crate) fn meaning(api: &Api, function: &Function, field: &WireField) -> Mean
         Some(kind) => Meaning::Object(kind.name.clone()),
         None => Meaning::AnyObject,
     }
+}
+
+fn is_text(ty: &Type) -> bool {
+    let Type::Ptr(pointer) = ty else { return false };
+    matches!(&*pointer.elem, Type::Path(path) if path.path.is_ident("c_char"))
 }
 
 /// Whether, and of what, a number is the length.

@@ -133,6 +133,7 @@ fn write_fields(
                 Some(typed) => format!("{what}: {typed}"),
                 None => what,
             },
+            Meaning::Text => what.replace("bytes", "text"),
             Meaning::Object(kind) => format!("{what}, {kind}"),
             Meaning::AnyObject => format!("{what}, of any kind"),
             Meaning::New(kind) => format!("{what}, the name of a new {kind}"),

@@ -59,7 +59,8 @@ fn the_wire_document_says_what_travels() {
     let api = describe(
         "#[since(1.1)] #[call(posted)] #[defer(queue)]
          pub fn send(queue: queue_t, #[input(bytes = size)] data: *const c_void, size: usize,
-             #[input(len = 3)] #[nullable] at: *const usize) -> cl_int;
+             #[input(len = 3)] #[nullable] at: *const usize, #[input(cstr)] name: *const c_char)
+             -> cl_int;
          #[since(1.2)] #[call(sync)] #[report(queue)]
          pub fn ask(queue: queue_t, #[output] answer: *mut u32,
              #[output(new)] other: *mut queue_t) -> cl_int;
@@ -80,6 +81,7 @@ fn the_wire_document_says_what_travels() {
         "data    bytes",
         "size    u64, the length of ``data``",
         "at      optional list of u64",
+        "name    text",
         "A call. Reports the account of ``queue``.",
         "other   handle, the name of a new queue_t",
         "answer u32",

@@ -22,6 +22,11 @@ impl Live {
         *self.0.index_mut(kind as usize) += change;
     }
 
+    /// How many of a kind there are.
+    pub fn number(&self, kind: Kind) -> i64 {
+        self.0[kind as usize]
+    }
+
     /// Whether there are none.
     pub fn is_none(&self) -> bool {
         *self == Live::default()
