@@ -47,6 +47,7 @@ enter=selftests/testbed/enter.sh
 user=--manifest-path=userlib/Cargo.toml
 
 suite spdx selftests/spdx.sh
+suite messages selftests/messages.sh
 selftests/testbed/prepare.sh || exit 1
 
 emulated_lane() {
