@@ -9,7 +9,7 @@ use std::io::{IoSlice, Write};
 use std::path::{self, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -177,10 +177,10 @@ fn accept(device: &path::Path, cookie: u64) -> Result<Channel, Error> {
     }
 }
 
-/// A client's side of a service. Exitless calls of several threads run at the same time, messages
-/// one after the other.
+/// A client's side of a service. Exitless calls of several threads run at the same time; the server
+/// carries out messages one after the other.
 pub struct Caller {
-    ring: Mutex<Box<dyn RingClient>>,
+    ring: Box<dyn RingClient>,
     channel: Option<Arc<Channel>>,
     client: Option<Client>,
     refused: AtomicBool,
@@ -190,7 +190,7 @@ impl Caller {
     /// `device`: the guest driver's, `/dev/wormhole_guestN`.
     pub fn connect(device: impl AsRef<path::Path>) -> Result<Self, Error> {
         let device = device.as_ref();
-        let mut ring = wormhole_transport::connect(&Config::ring(device))?;
+        let ring = wormhole_transport::connect(&Config::ring(device))?;
         let cookie = random()?;
         ring.post(&[IoSlice::new(&Request::Attach(cookie).pack())])?;
         ring.flush()?;
@@ -207,7 +207,7 @@ impl Caller {
         Self::begin(ring, None)
     }
 
-    fn begin(mut ring: Box<dyn RingClient>, channel: Option<Arc<Channel>>) -> Result<Self, Error> {
+    fn begin(ring: Box<dyn RingClient>, channel: Option<Arc<Channel>>) -> Result<Self, Error> {
         let mut reply = Vec::new();
         ring.call(&[IoSlice::new(&Request::Begin.pack())], &mut reply)?;
         let offer = Offer::unpack(&reply).ok_or(Error::Protocol("no offer"))?;
@@ -230,7 +230,7 @@ impl Caller {
             }
         };
         Ok(Caller {
-            ring: Mutex::new(ring),
+            ring,
             channel,
             client,
             refused: AtomicBool::new(false),
@@ -282,12 +282,11 @@ impl Caller {
     fn call_by_ring(&self, arguments: [u64; 6]) -> Result<u64, CallError> {
         let request = Request::Call(arguments).pack();
         let mut reply = Vec::with_capacity(8);
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.call(&[IoSlice::new(&request)], &mut reply)
-            .map_err(|error| match error {
-                wormhole_transport::Error::PeerGone => CallError::Gone,
-                error => CallError::Failed(Error::from(error).errno()),
-            })?;
+        let called = self.ring.call(&[IoSlice::new(&request)], &mut reply);
+        called.map_err(|error| match error {
+            wormhole_transport::Error::PeerGone => CallError::Gone,
+            error => CallError::Failed(Error::from(error).errno()),
+        })?;
         match unpack(&reply) {
             Some([result]) => Ok(result),
             None => Err(CallError::Failed(libc::EPROTO)),
@@ -345,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_client_that_talks_rubbish_ends_the_service() {
-        let (mut client, server) = wormhole_transport::pair(&Limits::default()).unwrap();
+        let (client, server) = wormhole_transport::pair(&Limits::default()).unwrap();
         let service = std::thread::spawn(|| Service::over(server).run(six, Options::default()));
         let mut reply = Vec::new();
         assert!(client

@@ -4,7 +4,8 @@
 //! A connection carries requests one way and replies the other. A request is
 //! either *posted*, and never answered, or a *call*, which is answered by
 //! exactly one reply; requests arrive in the order in which they were given.
-//! A client has at most one call under way.
+//! Each thread of a client can have a call under way, and the server may reply to
+//! these in any order.
 //!
 //! `ring` runs over a channel of the window that two VMs share, `tcp` and `vsock`
 //! over a connection of that kind; [`Config`] says which, and where the peer is.
@@ -17,13 +18,19 @@
 //! sent. A peer that lives but does nothing is waited for, unless
 //! [`Limits::timeout`] says otherwise.
 
+mod answers;
+mod calls;
 mod config;
 mod error;
 mod limits;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod message;
 mod pair;
 mod random;
 mod ring;
 mod stream;
+mod sync;
 mod tcp;
 mod vsock;
 
@@ -52,10 +59,10 @@ pub enum Kind {
     Call,
 }
 
-/// Client end of a connection. One request message, at most one reply. The first
-/// two bytes of a request say what it asks for (a function's number, little-endian);
-/// 0xffff is a transport's own.
-pub trait Client: Send {
+/// Client end of a connection, for all threads. One request message, at most one reply.
+/// The first two bytes of a request say what it asks for (a function's number,
+/// little-endian); 0xffff is a transport's own.
+pub trait Client: Send + Sync {
     /// Hands over a request that awaits no reply. It may be kept back until the
     /// next [`call`](Client::call) or [`flush`](Client::flush), which send
     /// everything in order. What is kept back when the client is dropped may be
@@ -63,17 +70,18 @@ pub trait Client: Send {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if the peer would not accept it; it is not sent.
-    fn post(&mut self, request: &[IoSlice<'_>]) -> Result<(), Error>;
+    fn post(&self, request: &[IoSlice<'_>]) -> Result<(), Error>;
 
     /// Sends a request and waits for its reply, which replaces the contents of
-    /// `reply`. On an error the contents of `reply` are unspecified.
+    /// `reply`. Other threads' requests do not wait for it. On an error the contents
+    /// of `reply` are unspecified.
     ///
     /// # Errors
     /// [`Error::TooLarge`] if the peer would not accept it; it is not sent.
-    fn call(&mut self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error>;
+    fn call(&self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error>;
 
     /// Sends what [`post`](Client::post) kept back and wakes the server.
-    fn flush(&mut self) -> Result<(), Error>;
+    fn flush(&self) -> Result<(), Error>;
 
     /// Name of the transport, e.g. "ring" or "tcp".
     fn transport(&self) -> &'static str;
@@ -85,7 +93,7 @@ pub trait Server: Send {
     /// `Ok(None)` when the client has gone between two requests.
     ///
     /// # Errors
-    /// [`Error::Misuse`] while a call awaits its reply.
+    /// [`Error::Misuse`] while a call awaits its reply, and was not set aside.
     fn receive(&mut self, request: &mut Vec<u8>) -> Result<Option<Kind>, Error>;
 
     /// Has [`receive`](Server::receive) fail with [`Error::TimedOut`] if all of
@@ -102,6 +110,21 @@ pub trait Server: Send {
     /// # Errors
     /// [`Error::TooLarge`] if the client would not accept it: another reply can
     /// be given instead. [`Error::Misuse`] if no call awaits a reply.
+    fn reply(&mut self, reply: &[IoSlice<'_>]) -> Result<(), Error>;
+
+    /// Leaves the call that was received last to be answered later.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if no call awaits a reply.
+    fn set_aside(&mut self) -> Result<Box<dyn SetAside>, Error>;
+}
+
+/// A call that awaits its reply while the server receives others.
+pub trait SetAside: Send {
+    /// Answers it.
+    ///
+    /// # Errors
+    /// As [`Server::reply`].
     fn reply(&mut self, reply: &[IoSlice<'_>]) -> Result<(), Error>;
 }
 

@@ -89,7 +89,7 @@ fn echo(mut server: Box<dyn Server>) -> JoinHandle<Result<(), Error>> {
     })
 }
 
-fn call(client: &mut dyn Client, request: &[u8]) -> Result<Vec<u8>, Error> {
+fn call(client: &dyn Client, request: &[u8]) -> Result<Vec<u8>, Error> {
     let mut reply = b"what was there before".to_vec();
     client.call(&[IoSlice::new(request)], &mut reply)?;
     Ok(reply)
@@ -110,7 +110,7 @@ fn requests_arrive_whole_and_in_order(ends: fn(Limits, Limits) -> Ends) {
     let requests = prop::collection::vec((any::<bool>(), len, 1usize..9), 1..60);
     runner
         .run(&requests, |requests| {
-            let (mut client, mut server) = ends(limits(), limits());
+            let (client, mut server) = ends(limits(), limits());
             let expected = requests.clone();
             let thread = thread::spawn(move || {
                 let mut request = Vec::new();
@@ -148,7 +148,7 @@ fn requests_arrive_whole_and_in_order(ends: fn(Limits, Limits) -> Ends) {
 }
 
 fn messages_of_every_size(ends: fn(Limits, Limits) -> Ends) {
-    let (mut client, server) = ends(limits(), limits());
+    let (client, server) = ends(limits(), limits());
     let thread = echo(server);
     let edges = [
         32,
@@ -170,7 +170,7 @@ fn messages_of_every_size(ends: fn(Limits, Limits) -> Ends) {
         .chain([64 << 20])
     {
         let request = content(len as u64, len);
-        let reply = call(client.as_mut(), &request).unwrap();
+        let reply = call(client.as_ref(), &request).unwrap();
         assert!(reply == request, "{len} bytes");
     }
     drop(client);
@@ -179,7 +179,7 @@ fn messages_of_every_size(ends: fn(Limits, Limits) -> Ends) {
 
 fn many_posted_requests(ends: fn(Limits, Limits) -> Ends) {
     const COUNT: u32 = 100_000;
-    let (mut client, mut server) = ends(limits(), limits());
+    let (client, mut server) = ends(limits(), limits());
     let thread = thread::spawn(move || {
         let mut request = Vec::new();
         for i in 0..COUNT {
@@ -192,12 +192,12 @@ fn many_posted_requests(ends: fn(Limits, Limits) -> Ends) {
     for i in 0..COUNT {
         client.post(&[IoSlice::new(&i.to_le_bytes())]).unwrap();
     }
-    assert_eq!(call(client.as_mut(), b"").unwrap(), b"");
+    assert_eq!(call(client.as_ref(), b"").unwrap(), b"");
     thread.join().unwrap();
 }
 
 fn flush_wakes_the_server(ends: fn(Limits, Limits) -> Ends) {
-    let (mut client, mut server) = ends(limits(), limits());
+    let (client, mut server) = ends(limits(), limits());
     let thread = thread::spawn(move || {
         let mut request = Vec::new();
         assert_eq!(server.receive(&mut request).unwrap(), Some(Kind::Posted));
@@ -210,7 +210,7 @@ fn flush_wakes_the_server(ends: fn(Limits, Limits) -> Ends) {
 }
 
 fn a_message_in_many_parts(ends: fn(Limits, Limits) -> Ends) {
-    let (mut client, server) = ends(limits(), limits());
+    let (client, server) = ends(limits(), limits());
     let thread = echo(server);
     let request = content(1, 3000);
     let mut parts = vec![IoSlice::new(&[])];
@@ -233,7 +233,7 @@ fn too_long_is_refused_by_the_sender(ends: fn(Limits, Limits) -> Ends) {
         ..limits()
     };
     for (of_client, of_server) in [(short, limits()), (limits(), short)] {
-        let (mut client, mut server) = ends(of_client, of_server);
+        let (client, mut server) = ends(of_client, of_server);
         let thread = thread::spawn(move || {
             let mut request = Vec::new();
             assert_eq!(server.receive(&mut request).unwrap(), Some(Kind::Posted));
@@ -245,8 +245,8 @@ fn too_long_is_refused_by_the_sender(ends: fn(Limits, Limits) -> Ends) {
         });
         assert_too_large(client.post(&[IoSlice::new(&[1; 600]), IoSlice::new(&[1; 401])]));
         client.post(&[IoSlice::new(&[1; 1000])]).unwrap();
-        assert_too_large(call(client.as_mut(), &[1; 1001]));
-        assert_eq!(call(client.as_mut(), &[1; 1000]).unwrap(), [2; 1000]);
+        assert_too_large(call(client.as_ref(), &[1; 1001]));
+        assert_eq!(call(client.as_ref(), &[1; 1000]).unwrap(), [2; 1000]);
         drop(client);
         thread.join().unwrap();
     }
@@ -266,7 +266,7 @@ fn assert_too_large<T: std::fmt::Debug>(result: Result<T, Error>) {
 }
 
 fn misuse_of_the_server_end_is_refused(ends: fn(Limits, Limits) -> Ends) {
-    let (mut client, mut server) = ends(limits(), limits());
+    let (client, mut server) = ends(limits(), limits());
     let thread = thread::spawn(move || {
         let mut request = Vec::new();
         assert!(matches!(server.reply(&[]), Err(Error::Misuse(_))));
@@ -279,37 +279,190 @@ fn misuse_of_the_server_end_is_refused(ends: fn(Limits, Limits) -> Ends) {
         ));
         server.reply(&[IoSlice::new(b"ok")]).unwrap();
         assert!(matches!(server.reply(&[]), Err(Error::Misuse(_))));
+        assert!(matches!(server.set_aside(), Err(Error::Misuse(_))));
+        assert_eq!(server.receive(&mut request).unwrap(), Some(Kind::Call));
+        let mut aside = server.set_aside().unwrap();
+        assert!(matches!(server.reply(&[]), Err(Error::Misuse(_))));
+        aside.reply(&[IoSlice::new(b"later")]).unwrap();
+        assert!(matches!(aside.reply(&[]), Err(Error::Misuse(_))));
         assert_eq!(server.receive(&mut request).unwrap(), None);
     });
     client.post(&[]).unwrap();
-    assert_eq!(call(client.as_mut(), b"").unwrap(), b"ok");
+    assert_eq!(call(client.as_ref(), b"").unwrap(), b"ok");
+    assert_eq!(call(client.as_ref(), b"").unwrap(), b"later");
     drop(client);
+    thread.join().unwrap();
+}
+
+/// As many calls as threads are under way before the first is answered.
+fn calls_are_answered_in_any_order(ends: fn(Limits, Limits) -> Ends) {
+    const THREADS: usize = 8;
+    for turn in [0, 3] {
+        let (client, mut server) = ends(limits(), limits());
+        let thread = thread::spawn(move || {
+            let mut aside = Vec::new();
+            let mut request = Vec::new();
+            while aside.len() < THREADS {
+                assert_eq!(server.receive(&mut request).unwrap(), Some(Kind::Call));
+                aside.push((server.set_aside().unwrap(), request.clone()));
+            }
+            aside.reverse();
+            aside.rotate_left(turn);
+            for (mut call, request) in aside {
+                call.reply(&[IoSlice::new(&request)]).unwrap();
+            }
+            server
+        });
+        thread::scope(|scope| {
+            for i in 0..THREADS {
+                let client = client.as_ref();
+                scope.spawn(move || {
+                    let request = content(i as u64, i * 30_000);
+                    assert!(call(client, &request).unwrap() == request, "call {i}");
+                });
+            }
+        });
+        let mut server = thread.join().unwrap();
+        drop(client);
+        assert_eq!(server.receive(&mut Vec::new()).unwrap(), None);
+    }
+}
+
+/// One that is not answered holds up no other thread's, of either kind and any length.
+fn a_call_set_aside_holds_up_nobody(ends: fn(Limits, Limits) -> Ends) {
+    let (client, mut server) = ends(limits(), limits());
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let thread = thread::spawn(move || {
+        let mut request = Vec::new();
+        assert_eq!(server.receive(&mut request).unwrap(), Some(Kind::Call));
+        let mut aside = server.set_aside().unwrap();
+        begun.send(()).unwrap();
+        while let Some(kind) = server.receive(&mut request).unwrap() {
+            if kind == Kind::Call {
+                server.reply(&[IoSlice::new(&request)]).unwrap();
+            }
+            if request == b"answer" {
+                aside.reply(&[IoSlice::new(b"at last")]).unwrap();
+            }
+        }
+    });
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| call(client.as_ref(), b"wait").unwrap());
+        has_begun.recv().unwrap();
+        for len in [0, 100, 5000, 3 << 20] {
+            let request = content(len as u64, len);
+            client.post(&[IoSlice::new(&request)]).unwrap();
+            assert!(call(client.as_ref(), &request).unwrap() == request);
+        }
+        client.post(&[IoSlice::new(b"answer")]).unwrap();
+        client.flush().unwrap();
+        assert_eq!(waiting.join().unwrap(), b"at last");
+    });
+    drop(client);
+    thread.join().unwrap();
+}
+
+/// Each thread's requests arrive in its order, and each reply where it belongs, whatever the
+/// lengths and whichever thread of the server replies.
+fn threads_call_at_the_same_time(ends: fn(Limits, Limits) -> Ends) {
+    const THREADS: u32 = 6;
+    const ROUNDS: u32 = 60;
+    let (client, mut server) = ends(limits(), limits());
+    let thread = thread::spawn(move || {
+        let mut next = [0; THREADS as usize];
+        let mut request = Vec::new();
+        thread::scope(|scope| {
+            while let Some(kind) = server.receive(&mut request).unwrap() {
+                let word = |at: usize| request[at..at + 4].try_into().map(u32::from_le_bytes);
+                let (thread, number) = (word(0).unwrap() as usize, word(4).unwrap());
+                assert_eq!(next[thread], number, "of thread {thread}");
+                next[thread] += 1;
+                if kind == Kind::Posted {
+                    continue;
+                }
+                if number % 3 == 0 {
+                    server.reply(&[IoSlice::new(&request)]).unwrap();
+                    continue;
+                }
+                let (mut aside, request) = (server.set_aside().unwrap(), request.clone());
+                scope.spawn(move || aside.reply(&[IoSlice::new(&request)]).unwrap());
+            }
+        });
+        next
+    });
+    thread::scope(|scope| {
+        for number in 0..THREADS {
+            let client = client.as_ref();
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let mut request = [number.to_le_bytes(), round.to_le_bytes()].concat();
+                    let len = match (number + round) % 5 {
+                        0 => 300_000,
+                        1 => 70_000,
+                        _ => 50,
+                    };
+                    request.extend(content((number * ROUNDS + round).into(), len));
+                    if round % 4 == 1 {
+                        client.post(&[IoSlice::new(&request)]).unwrap();
+                    } else {
+                        let reply = call(client, &request).unwrap();
+                        assert!(reply == request, "thread {number} round {round}");
+                    }
+                }
+            });
+        }
+    });
+    client.flush().unwrap();
+    drop(client);
+    assert_eq!(thread.join().unwrap(), [ROUNDS; THREADS as usize]);
+}
+
+/// Every thread that waits learns that the server has gone.
+fn a_server_that_goes_is_noticed_by_all(ends: fn(Limits, Limits) -> Ends) {
+    let (client, mut server) = ends(limits(), limits());
+    let thread = thread::spawn(move || {
+        let mut request = Vec::new();
+        let aside = [0; 4].map(|_| {
+            assert_eq!(server.receive(&mut request).unwrap(), Some(Kind::Call));
+            server.set_aside().unwrap()
+        });
+        drop(server);
+        drop(aside);
+    });
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let called = call(client.as_ref(), b"x");
+                assert!(matches!(called, Err(Error::PeerGone)), "{called:?}");
+            });
+        }
+    });
     thread.join().unwrap();
 }
 
 fn a_server_that_goes_is_noticed(ends: fn(Limits, Limits) -> Ends) {
     // While the call is under way.
-    let (mut client, mut server) = ends(limits(), limits());
+    let (client, mut server) = ends(limits(), limits());
     let thread = thread::spawn(move || {
         let mut request = Vec::new();
         assert_eq!(server.receive(&mut request).unwrap(), Some(Kind::Call));
     });
-    assert!(matches!(call(client.as_mut(), b"x"), Err(Error::PeerGone)));
+    assert!(matches!(call(client.as_ref(), b"x"), Err(Error::PeerGone)));
     thread.join().unwrap();
     // From then on.
-    assert!(matches!(call(client.as_mut(), b"x"), Err(Error::PeerGone)));
+    assert!(matches!(call(client.as_ref(), b"x"), Err(Error::PeerGone)));
     assert!(matches!(client.post(&[]), Err(Error::PeerGone)));
     assert!(matches!(client.flush(), Err(Error::PeerGone)));
 
     // Before the call, and with more than any buffer holds.
-    let (mut client, server) = ends(limits(), limits());
+    let (client, server) = ends(limits(), limits());
     drop(server);
     let request = content(0, 16 << 20);
     assert!(matches!(
-        call(client.as_mut(), &request),
+        call(client.as_ref(), &request),
         Err(Error::PeerGone)
     ));
-    let (mut client, server) = ends(limits(), limits());
+    let (client, server) = ends(limits(), limits());
     drop(server);
     let mut posted = Ok(());
     for _ in 0..16 {
@@ -328,7 +481,7 @@ fn a_client_that_goes_is_noticed(ends: fn(Limits, Limits) -> Ends) {
     ));
 
     // What it flushed is served first.
-    let (mut client, mut server) = ends(limits(), limits());
+    let (client, mut server) = ends(limits(), limits());
     client.post(&[IoSlice::new(b"1")]).unwrap();
     client.post(&[IoSlice::new(b"2")]).unwrap();
     client.flush().unwrap();
@@ -346,23 +499,23 @@ fn silence_times_out(ends: fn(Limits, Limits) -> Ends) {
         ..limits()
     };
     // No reply.
-    let (mut client, server) = ends(impatient, limits());
-    assert!(matches!(call(client.as_mut(), b"x"), Err(Error::TimedOut)));
-    assert!(matches!(call(client.as_mut(), b"x"), Err(Error::PeerGone)));
+    let (client, server) = ends(impatient, limits());
+    assert!(matches!(call(client.as_ref(), b"x"), Err(Error::TimedOut)));
+    assert!(matches!(call(client.as_ref(), b"x"), Err(Error::PeerGone)));
     drop(server);
     // Nobody takes the request.
-    let (mut client, server) = ends(impatient, limits());
+    let (client, server) = ends(impatient, limits());
     let request = content(0, 32 << 20);
     assert!(matches!(
-        call(client.as_mut(), &request),
+        call(client.as_ref(), &request),
         Err(Error::TimedOut)
     ));
     drop(server);
     // A server has patience with a client that asks for nothing.
-    let (mut client, server) = ends(limits(), impatient);
+    let (client, server) = ends(limits(), impatient);
     let thread = echo(server);
     thread::sleep(Duration::from_millis(60));
-    assert_eq!(call(client.as_mut(), b"late").unwrap(), b"late");
+    assert_eq!(call(client.as_ref(), b"late").unwrap(), b"late");
     drop(client);
     thread.join().unwrap().unwrap();
 }
@@ -377,7 +530,7 @@ fn a_deadline_bounds_the_wait_for_a_request(ends: fn(Limits, Limits) -> Ends) {
     assert!(Instant::now() >= soon);
     drop(client);
     // What comes in time is taken, and then there is patience again.
-    let (mut client, mut server) = ends(limits(), limits());
+    let (client, mut server) = ends(limits(), limits());
     let deadline = Instant::now() + Duration::from_secs(600);
     server.set_deadline(Some(deadline)).unwrap();
     client.post(&[IoSlice::new(b"in time")]).unwrap();
@@ -386,7 +539,7 @@ fn a_deadline_bounds_the_wait_for_a_request(ends: fn(Limits, Limits) -> Ends) {
     assert_eq!(request, b"in time");
     server.set_deadline(None).unwrap();
     let thread = echo(server);
-    assert_eq!(call(client.as_mut(), b"x").unwrap(), b"x");
+    assert_eq!(call(client.as_ref(), b"x").unwrap(), b"x");
     drop(client);
     thread.join().unwrap().unwrap();
 }
@@ -397,9 +550,9 @@ fn times_of_any_length_are_taken(ends: fn(Limits, Limits) -> Ends) {
         timeout: Some(Duration::MAX),
         ..limits()
     };
-    let (mut client, server) = ends(longest, longest);
+    let (client, server) = ends(longest, longest);
     let thread = echo(server);
-    assert_eq!(call(client.as_mut(), b"x").unwrap(), b"x");
+    assert_eq!(call(client.as_ref(), b"x").unwrap(), b"x");
     drop(client);
     thread.join().unwrap().unwrap();
 
@@ -407,8 +560,8 @@ fn times_of_any_length_are_taken(ends: fn(Limits, Limits) -> Ends) {
         timeout: Some(Duration::ZERO),
         ..limits()
     };
-    let (mut client, server) = ends(none, limits());
-    assert!(matches!(call(client.as_mut(), b"x"), Err(Error::TimedOut)));
+    let (client, server) = ends(none, limits());
+    assert!(matches!(call(client.as_ref(), b"x"), Err(Error::TimedOut)));
     drop(server);
 }
 
@@ -436,6 +589,10 @@ macro_rules! conformance {
                 a_message_in_many_parts
                 too_long_is_refused_by_the_sender
                 misuse_of_the_server_end_is_refused
+                calls_are_answered_in_any_order
+                a_call_set_aside_holds_up_nobody
+                threads_call_at_the_same_time
+                a_server_that_goes_is_noticed_by_all
                 a_server_that_goes_is_noticed
                 a_client_that_goes_is_noticed
                 silence_times_out
@@ -450,10 +607,10 @@ conformance! { tcp vsock memfd }
 
 #[test]
 fn a_pair_needs_no_address() {
-    let (mut client, server) = pair(&limits()).unwrap();
+    let (client, server) = pair(&limits()).unwrap();
     let thread = echo(server);
     client.post(&[IoSlice::new(b"posted")]).unwrap();
-    assert_eq!(call(client.as_mut(), b"hello").unwrap(), b"hello");
+    assert_eq!(call(client.as_ref(), b"hello").unwrap(), b"hello");
     assert_eq!(client.transport(), "pair");
     drop(client);
     thread.join().unwrap().unwrap();

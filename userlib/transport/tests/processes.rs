@@ -44,7 +44,7 @@ fn child_process() {
     let config = Config::from_env().unwrap();
     match std::env::var(ACT).unwrap().as_str() {
         "post for ever" => {
-            let mut client = connect(&config).unwrap();
+            let client = connect(&config).unwrap();
             let large = vec![5; 9 << 20];
             loop {
                 client.post(&[IoSlice::new(b"small")]).unwrap();
@@ -52,7 +52,7 @@ fn child_process() {
             }
         }
         "call" => {
-            let mut client = connect(&config).unwrap();
+            let client = connect(&config).unwrap();
             let mut reply = Vec::new();
             client.call(&[IoSlice::new(b"hello")], &mut reply).unwrap();
             assert_eq!(reply, b"hello");
@@ -61,7 +61,7 @@ fn child_process() {
             // As in a program in C.
             // SAFETY: the default action is no handler of ours.
             unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-            let mut client = connect(&config).unwrap();
+            let client = connect(&config).unwrap();
             let large = vec![5; 1 << 20];
             let end = (0..100).find_map(|_| client.post(&[IoSlice::new(&large)]).err());
             assert!(matches!(end, Some(Error::PeerGone)), "{end:?}");
@@ -184,7 +184,7 @@ fn a_killed_server_is_noticed(mut config: Config) {
         .unwrap();
     let mut lines = BufReader::new(server.stderr.take().unwrap());
     take_port(&mut config, &announced(&mut lines));
-    let mut client = connect(&config).unwrap();
+    let client = connect(&config).unwrap();
     let caller = std::thread::spawn(move || {
         let mut reply = Vec::new();
         client.call(&[IoSlice::new(b"x")], &mut reply)

@@ -104,7 +104,7 @@ fn call(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         limits: config().limits,
         ..Config::tcp(address)
     };
-    let called = connect(&config).and_then(|mut client: Box<dyn Client>| {
+    let called = connect(&config).and_then(|client: Box<dyn Client>| {
         let mut reply = Vec::new();
         client.call(&[IoSlice::new(b"call")], &mut reply)?;
         Ok(reply)

@@ -1,25 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A mapped channel with its doorbell, before and after the greeting.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::doorbell::Doorbell;
 use super::hello;
 use super::layout::{self, Layout, Role};
 use super::link::Link;
 use super::receiver::Receiver;
 use super::sender::Sender;
-use super::shared::{Region, SharedWord};
+use super::shared::Region;
+use crate::answers::Answers;
+use crate::calls::Calls;
 use crate::{Error, Limits};
 
 /// A channel that is bound and mapped.
 pub(super) struct Channel {
     pub(super) memory: Region,
     pub(super) layout: Layout,
-    pub(super) doorbell: Box<dyn Doorbell>,
+    pub(super) doorbell: Arc<dyn Doorbell>,
 }
+
+pub(crate) type RingClient = Calls<Sender, Receiver>;
+pub(crate) type RingServer = Answers<Sender, Receiver>;
 
 /// What one side works with.
 pub(super) struct Ends {
-    pub(super) link: Link<SharedWord>,
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     /// Longest message that both sides accept.
@@ -27,33 +34,58 @@ pub(super) struct Ends {
 }
 
 impl Channel {
-    /// Begins a connection as `role`.
-    pub(super) fn greet(mut self, role: Role, limits: &Limits) -> Result<Ends, Error> {
-        let greeting = hello::greet(
-            &self.memory,
-            &self.layout,
-            role,
-            self.doorbell.as_mut(),
-            limits,
-        )?;
-        let memory = &self.memory;
-        Ok(Ends {
-            link: Link::new(
-                memory.word(role.block() + layout::SLEEP),
-                memory.word(role.other().block() + layout::SLEEP),
-                self.doorbell,
+    /// Greets the server at the other side.
+    pub(super) fn connect(
+        self,
+        transport: &'static str,
+        limits: &Limits,
+    ) -> Result<RingClient, Error> {
+        let ends = self.greet(Role::Client, limits, limits.timeout)?;
+        Ok(Calls::new(
+            transport,
+            ends.max_send,
+            ends.sender,
+            ends.receiver,
+        ))
+    }
+
+    /// Greets the client at the other side.
+    pub(super) fn serve(self, limits: &Limits) -> Result<RingServer, Error> {
+        let ends = self.greet(Role::Server, limits, None)?;
+        Ok(Answers::new(ends.max_send, ends.sender, ends.receiver))
+    }
+
+    /// Begins a connection as `role`, which waits for `patience` at most until a message begins.
+    pub(super) fn greet(
+        self,
+        role: Role,
+        limits: &Limits,
+        patience: Option<Duration>,
+    ) -> Result<Ends, Error> {
+        let Channel {
+            memory,
+            layout,
+            doorbell,
+        } = self;
+        let greeting = hello::greet(&memory, &layout, role, &*doorbell, limits)?;
+        // A sender sleeps until there is space, and wakes who sleeps until there is data.
+        let link = |own, peer| {
+            Link::new(
+                memory.word(role.block() + own),
+                memory.word(role.other().block() + peer),
+                doorbell.clone(),
                 greeting.seen,
                 limits.spins,
-            ),
-            sender: Sender::new(memory, &self.layout, role, limits.timeout),
-            receiver: Receiver::new(
-                memory,
-                &self.layout,
-                role,
-                limits.max_message,
-                limits.timeout,
-            ),
-            max_send: limits.max_message.min(greeting.accepted),
+            )
+        };
+        let sending = link(layout::SPACE_SLEEP, layout::DATA_SLEEP);
+        let receiving = link(layout::DATA_SLEEP, layout::SPACE_SLEEP);
+        let max = limits.max_message;
+        let times = (patience, limits.timeout);
+        Ok(Ends {
+            sender: Sender::new(&memory, &layout, role, sending, limits.timeout),
+            receiver: Receiver::new(&memory, &layout, role, receiving, max, times),
+            max_send: max.min(greeting.accepted),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -17,11 +18,9 @@ use wormhole_uapi::{
     WORMHOLE_GUEST_WAIT_PEER_CLOSED, WORMHOLE_ROLE_CLIENT, WORMHOLE_ROLE_SERVER,
 };
 
-use super::channel::Channel;
-use super::client::RingClient;
+use super::channel::{Channel, RingClient, RingServer};
 use super::doorbell::{Doorbell, Wake};
 use super::layout::Layout;
-use super::server::RingServer;
 use super::shared::Region;
 use super::spare::Spare;
 use crate::{Error, Limits};
@@ -78,19 +77,19 @@ impl File {
         Ok(Channel {
             memory: Region::map(&self.0, layout.size())?,
             layout,
-            doorbell: Box::new(self),
+            doorbell: Arc::new(self),
         })
     }
 }
 
 impl Doorbell for File {
-    fn notify(&mut self) -> io::Result<()> {
+    fn notify(&self) -> io::Result<()> {
         // SAFETY: the request takes no argument.
         unsafe { ioctl(&self.0, NoArg::<NOTIFY>::new()) }?;
         Ok(())
     }
 
-    fn wait(&mut self, seen: u32, timeout: Option<Duration>) -> io::Result<Wake> {
+    fn wait(&self, seen: u32, timeout: Option<Duration>) -> io::Result<Wake> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -144,7 +143,7 @@ pub(crate) fn connect(path: &Path, limits: &Limits) -> Result<(RingClient, Spare
     let kept = file.0.try_clone()?;
     let channel = file.into_channel(WORMHOLE_ROLE_CLIENT)?;
     let spare = Spare::new(&channel, Some(kept));
-    Ok((RingClient::greet(channel, "ring", &rest)?, spare))
+    Ok((channel.connect("ring", &rest)?, spare))
 }
 
 /// The devices of this VM that are the server's side of their windows.
@@ -229,7 +228,7 @@ impl Connection {
         let kept = self.bound.0.try_clone()?;
         let channel = self.bound.into_channel(WORMHOLE_ROLE_SERVER)?;
         let spare = Spare::new(&channel, Some(kept));
-        Ok((RingServer::greet(channel, limits)?, spare))
+        Ok((channel.serve(limits)?, spare))
     }
 }
 

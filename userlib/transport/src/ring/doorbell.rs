@@ -16,12 +16,13 @@ pub(super) struct Wake {
 
 /// A channel's notifications. Each side has an *event word* that counts the
 /// other side's [`notify`](Doorbell::notify).
-pub(super) trait Doorbell: Send {
+pub(super) trait Doorbell: Send + Sync {
     /// Adds one to the other side's event word and wakes it. Does not block.
-    fn notify(&mut self) -> io::Result<()>;
+    fn notify(&self) -> io::Result<()>;
 
     /// Sleeps until this side's event word differs from `seen`, the other side
     /// is gone, or the time is up, which is `ErrorKind::TimedOut`. `None`: no
-    /// limit of time; zero: only looks. Signals do not end it.
-    fn wait(&mut self, seen: u32, timeout: Option<Duration>) -> io::Result<Wake>;
+    /// limit of time; zero: only looks. Signals do not end it. Threads may sleep at the same
+    /// time, and each notices every change.
+    fn wait(&self, seen: u32, timeout: Option<Duration>) -> io::Result<Wake>;
 }

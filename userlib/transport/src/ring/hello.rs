@@ -18,7 +18,7 @@ use super::word::Word;
 use crate::{random, Error, Limits};
 
 /// Version of everything in this folder that the other side sees.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What the greeting found out.
 pub(super) struct Greeting {
@@ -33,7 +33,7 @@ pub(super) fn greet(
     channel: &Region,
     layout: &Layout,
     role: Role,
-    doorbell: &mut dyn Doorbell,
+    doorbell: &dyn Doorbell,
     limits: &Limits,
 ) -> Result<Greeting, Error> {
     let deadline = Instant::now() + limits.connect_timeout;
@@ -46,7 +46,8 @@ pub(super) fn greet(
         layout::PRODUCER,
         layout::CONSUMER,
         layout::BULK_CONSUMER,
-        layout::SLEEP,
+        layout::DATA_SLEEP,
+        layout::SPACE_SLEEP,
     ] {
         own(offset).store(0, Ordering::Relaxed);
     }
@@ -101,7 +102,7 @@ fn echo(
     peer_hello: &SharedWord,
     own_echo: &SharedWord,
     echoed: u64,
-    doorbell: &mut dyn Doorbell,
+    doorbell: &dyn Doorbell,
 ) -> Result<u64, Error> {
     let hello = peer_hello.load(Ordering::Acquire);
     if hello != 0 && hello != echoed {
@@ -113,7 +114,7 @@ fn echo(
 }
 
 /// The event word now.
-fn look(doorbell: &mut dyn Doorbell) -> Result<u32, Error> {
+fn look(doorbell: &dyn Doorbell) -> Result<u32, Error> {
     // A word that differs from `seen` is returned at once, and so is none that
     // equals it: either way the answer is the word, or that it is 0.
     match doorbell.wait(0, Some(std::time::Duration::ZERO)) {

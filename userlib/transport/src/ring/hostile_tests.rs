@@ -6,20 +6,21 @@
 use std::io::IoSlice;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::channel::{Channel, Ends};
-use super::client::RingClient;
+use super::channel::{Channel, Ends, RingClient, RingServer};
+use super::doorbell::Doorbell;
 use super::layout::{self, Layout, Role};
 use super::memfd::{connect_over, offer, take_offer};
-use super::record::{Message, MessageKind, Place, Record, RECORD_LEN};
-use super::server::RingServer;
+use super::record::{Place, Record, RECORD_LEN};
 use super::shared::Region;
 use super::word::Word;
+use crate::message::{Incoming, Message, MessageKind, Outgoing};
 use crate::{Client, Error, Kind, Limits, Server};
 
 /// The smallest channel, so that everything wraps soon.
@@ -41,6 +42,9 @@ fn impatient() -> Limits {
     }
 }
 
+/// How long it waits for what the honest side does.
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
+
 /// How the honest side fared.
 struct Outcome {
     requests: usize,
@@ -53,6 +57,7 @@ struct Hostile {
     memory: Region,
     layout: Layout,
     role: Role,
+    doorbell: Arc<dyn Doorbell>,
     ends: Ends,
 }
 
@@ -62,7 +67,8 @@ impl Hostile {
             memory: channel.memory.clone(),
             layout: channel.layout,
             role,
-            ends: channel.greet(role, &impatient()).unwrap(),
+            doorbell: channel.doorbell.clone(),
+            ends: channel.greet(role, &impatient(), PATIENCE).unwrap(),
         }
     }
 
@@ -87,8 +93,8 @@ impl Hostile {
         };
         // It may fail, by what was done to the channel before.
         let sender = &mut self.ends.sender;
-        let _ = sender.send(&mut self.ends.link, message, &[IoSlice::new(bytes)]);
-        let _ = sender.flush(&mut self.ends.link);
+        let _ = sender.send(message, &[IoSlice::new(bytes)]);
+        let _ = sender.flush();
     }
 }
 
@@ -129,7 +135,7 @@ fn against_server(act: impl FnOnce(&mut Hostile)) -> Outcome {
     let (a, b) = UnixStream::pair().unwrap();
     let server: JoinHandle<Outcome> = thread::spawn(move || {
         let channel = offer(a, SIZE).unwrap();
-        serve(RingServer::greet(channel, &limits()))
+        serve(channel.serve(&limits()))
     });
     let mut hostile = Hostile::greet(take_offer(b).unwrap(), Role::Client);
     act(&mut hostile);
@@ -146,7 +152,7 @@ fn against_client(act: impl FnOnce(&mut Hostile)) -> Outcome {
             end: Ok(()),
             capacity: 0,
         };
-        let mut client = match connect_over(b, &limits()) {
+        let client = match connect_over(b, &limits()) {
             Ok((client, _)) => client,
             Err(error) => {
                 outcome.end = Err(error);
@@ -204,7 +210,7 @@ fn counters_out_of_range_are_refused() {
     for value in [capacity + 1, u64::MAX, 1 << 63, 1 << 32] {
         let outcome = against_server(|client| {
             client.set(layout::PRODUCER, value);
-            client.ends.link.wake(super::sleep::Reason::Data).unwrap();
+            client.doorbell.notify().unwrap();
         });
         assert_protocol(&outcome, "producer counter outside");
         // The server never sent anything.
@@ -250,14 +256,10 @@ fn a_counter_that_runs_back_is_refused() {
         client.send(MessageKind::Call, 1, b"two");
         // The reply says that both were taken.
         let accept = |_: Message| Ok(());
-        let ends = &mut client.ends;
-        let patience = Some(Duration::from_secs(10));
-        let reply = ends
-            .receiver
-            .receive(&mut ends.link, patience, accept, &mut Vec::new());
+        let reply = client.ends.receiver.receive(accept, &mut Vec::new());
         assert!(reply.unwrap().is_some());
         client.set(layout::PRODUCER, 16);
-        client.ends.link.wake(super::sleep::Reason::Data).unwrap();
+        client.doorbell.notify().unwrap();
     });
     assert_eq!(outcome.requests, 2);
     assert_protocol(&outcome, "producer counter outside");
@@ -358,7 +360,7 @@ fn a_message_within_another_is_refused() {
 fn a_request_that_does_not_end_is_not_waited_for_beyond_the_deadline() {
     let (a, b) = UnixStream::pair().unwrap();
     let server = thread::spawn(move || {
-        let mut server = RingServer::greet(offer(a, SIZE).unwrap(), &limits()).unwrap();
+        let mut server = offer(a, SIZE).unwrap().serve(&limits()).unwrap();
         let deadline = Instant::now() + Duration::from_millis(30);
         server.set_deadline(Some(deadline)).unwrap();
         server.receive(&mut Vec::new())
@@ -381,19 +383,49 @@ fn a_wrong_reply_is_refused() {
     }
 }
 
+/// Two threads wait, and the server answers a call twice, or one that was never made: what it
+/// keeps for others is no more than there are others.
+#[test]
+fn replies_to_nobody_are_refused() {
+    for answers in [&[0, 0][..], &[7, 8], &[0, 1, 0]] {
+        let (a, b) = UnixStream::pair().unwrap();
+        let client = thread::spawn(move || {
+            let (client, _) = connect_over(b, &limits()).unwrap();
+            thread::scope(|scope| {
+                let call = || client.call(&[IoSlice::new(b"call")], &mut Vec::new());
+                let other = scope.spawn(call);
+                let first = call().and_then(|()| call());
+                [first, other.join().unwrap()]
+            })
+        });
+        let mut hostile = Hostile::greet(offer(a, SIZE).unwrap(), Role::Server);
+        for _ in 0..2 {
+            let called = hostile.ends.receiver.receive(|_| Ok(()), &mut Vec::new());
+            assert!(called.unwrap().is_some());
+        }
+        for sequence in answers {
+            hostile.send(MessageKind::Reply, *sequence, b"reply");
+        }
+        // It keeps the connection: only what it sent can end the wait.
+        let ends = client.join().unwrap();
+        let refused = |end: &Result<(), Error>| matches!(end, Err(Error::Protocol(_)));
+        assert!(ends.iter().any(refused), "{answers:?}: {ends:?}");
+    }
+}
+
 #[test]
 fn another_version_or_size_is_refused() {
     let greet = |word: u64, value: u64| {
         let (a, b) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || {
             let channel = offer(a, SIZE).unwrap();
-            RingServer::greet(channel, &limits()).map(|_| ())
+            channel.serve(&limits()).map(|_| ())
         });
         let channel = take_offer(b).unwrap();
         // As its hello would, but with another word.
         let block = Role::Client.block();
-        let version = 2 | (u64::from(MAX) << 32);
-        let mut doorbell = channel.doorbell;
+        let version = 3 | (u64::from(MAX) << 32);
+        let doorbell = channel.doorbell;
         for (at, value) in [
             (layout::VERSION, version),
             (layout::SIZE, SIZE),
@@ -416,9 +448,9 @@ fn another_version_or_size_is_refused() {
         server.join().unwrap()
     };
     greet(layout::SIZE, SIZE).unwrap();
-    let refused = greet(layout::VERSION, 3);
+    let refused = greet(layout::VERSION, 4);
     assert!(
-        matches!(refused, Err(Error::Version { ours: 2, theirs: 3 })),
+        matches!(refused, Err(Error::Version { ours: 3, theirs: 4 })),
         "{refused:?}"
     );
     let refused = greet(layout::SIZE, SIZE * 2);
@@ -436,8 +468,8 @@ fn a_used_channel_can_be_used_again() {
             word.store(0x0123_4567_89ab_cdef, Ordering::SeqCst);
         }
     }
-    let server = thread::spawn(move || serve(RingServer::greet(channel, &limits())));
-    let (mut client, _) = connect_over(b, &limits()).unwrap();
+    let server = thread::spawn(move || serve(channel.serve(&limits())));
+    let (client, _) = connect_over(b, &limits()).unwrap();
     let mut reply = Vec::new();
     client.call(&[IoSlice::new(b"fresh")], &mut reply).unwrap();
     assert_eq!(reply, b"fresh");
@@ -453,13 +485,13 @@ fn nobody_at_the_other_side_is_noticed() {
         ..limits()
     };
     let (a, b) = UnixStream::pair().unwrap();
-    let greeted = RingServer::greet(offer(a, SIZE).unwrap(), &hasty);
+    let greeted = offer(a, SIZE).unwrap().serve(&hasty);
     assert!(matches!(greeted, Err(Error::TimedOut)));
     drop(b);
     let (a, b) = UnixStream::pair().unwrap();
     drop(b);
     // Depending on when the end is seen: on sending, or on waiting.
-    let greeted = offer(a, SIZE).and_then(|channel| RingServer::greet(channel, &limits()));
+    let greeted = offer(a, SIZE).and_then(|channel| channel.serve(&limits()));
     assert!(matches!(greeted, Err(Error::PeerGone)));
     let (a, b) = UnixStream::pair().unwrap();
     drop(a);
@@ -525,15 +557,13 @@ fn perform(hostile: &mut Hostile, deeds: Vec<Deed>) {
                 sequence = sequence.wrapping_add(if skip { 2 } else { 1 });
             }
             Deed::Receive => {
-                let ends = &mut hostile.ends;
-                let patience = Some(Duration::from_millis(5));
-                let _ =
-                    ends.receiver
-                        .receive(&mut ends.link, patience, |_| Ok(()), &mut Vec::new());
+                let receiver = &mut hostile.ends.receiver;
+                let soon = Instant::now() + Duration::from_millis(5);
+                receiver.set_deadline(Some(soon)).unwrap();
+                let _ = receiver.receive(|_| Ok(()), &mut Vec::new());
             }
             Deed::Ring => {
-                let _ = hostile.ends.link.wake(super::sleep::Reason::Data);
-                let _ = hostile.ends.link.wake(super::sleep::Reason::Space);
+                let _ = hostile.doorbell.notify();
             }
         }
     }
@@ -577,8 +607,8 @@ proptest! {
         let channel = offer(a, SIZE).unwrap();
         let memory = channel.memory.clone();
         let patient = Limits { timeout: Some(Duration::from_millis(20)), ..limits() };
-        let server = thread::spawn(move || serve(RingServer::greet(channel, &patient)));
-        let (mut client, _): (RingClient, _) = connect_over(b, &patient).unwrap();
+        let server = thread::spawn(move || serve(channel.serve(&patient)));
+        let (client, _): (RingClient, _) = connect_over(b, &patient).unwrap();
         let vandal = thread::spawn(move || {
             for (word, value, control) in writes {
                 // Half of all hits go to the words, the others anywhere.

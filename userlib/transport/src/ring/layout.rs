@@ -25,7 +25,8 @@ pub(super) const SIZE: u64 = 24;
 pub(super) const PRODUCER: u64 = 64;
 pub(super) const CONSUMER: u64 = 128;
 pub(super) const BULK_CONSUMER: u64 = 136;
-pub(super) const SLEEP: u64 = 192;
+pub(super) const DATA_SLEEP: u64 = 192;
+pub(super) const SPACE_SLEEP: u64 = 200;
 const BLOCK_SIZE: u64 = 256;
 
 const _: () = assert!(

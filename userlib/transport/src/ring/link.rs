@@ -3,14 +3,16 @@
 
 use std::hint;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::doorbell::Doorbell;
-use super::sleep::{Reason, Sleeper, Waker};
+use super::sleep::{Sleeper, Waker};
 use super::word::Word;
 use crate::Error;
 
-/// A side's doorbell and sleep words.
+/// What one direction sleeps in and wakes the other side by: its own sleep word, the other
+/// side's for what this one does, and the doorbell.
 pub(super) struct Link<W, D: ?Sized = dyn Doorbell> {
     sleeper: Sleeper<W>,
     waker: Waker<W>,
@@ -18,13 +20,13 @@ pub(super) struct Link<W, D: ?Sized = dyn Doorbell> {
     seen: u32,
     closed: bool,
     spins: u32,
-    doorbell: Box<D>,
+    doorbell: Arc<D>,
 }
 
 impl<W: Word, D: Doorbell + ?Sized> Link<W, D> {
-    /// `own` and `peer` are the sleep words of both sides; `seen` is an event
-    /// word that this side has reacted to.
-    pub(super) fn new(own: W, peer: W, doorbell: Box<D>, seen: u32, spins: u32) -> Self {
+    /// `own` and `peer` are sleep words of the two sides; `seen` is an event word
+    /// that this side has reacted to.
+    pub(super) fn new(own: W, peer: W, doorbell: Arc<D>, seen: u32, spins: u32) -> Self {
         Link {
             sleeper: Sleeper::new(own),
             waker: Waker::new(peer),
@@ -35,10 +37,10 @@ impl<W: Word, D: Doorbell + ?Sized> Link<W, D> {
         }
     }
 
-    /// Rings if the other side sleeps for `reason`; to be called after the
-    /// counter in question was stored.
-    pub(super) fn wake(&mut self, reason: Reason) -> Result<(), Error> {
-        if self.waker.must_ring(reason) {
+    /// Rings if the other side sleeps; to be called after the counter in
+    /// question was stored.
+    pub(super) fn wake(&mut self) -> Result<(), Error> {
+        if self.waker.must_ring() {
             self.doorbell.notify()?;
         }
         Ok(())
@@ -51,7 +53,6 @@ impl<W: Word, D: Doorbell + ?Sized> Link<W, D> {
     /// [`Error::PeerGone`]; [`Error::TimedOut`] after `timeout`; those of `look`.
     pub(super) fn wait<T>(
         &mut self,
-        reason: Reason,
         timeout: Option<Duration>,
         mut look: impl FnMut() -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
@@ -81,7 +82,7 @@ impl<W: Word, D: Doorbell + ?Sized> Link<W, D> {
                 }
                 None => None,
             };
-            self.sleeper.announce(reason);
+            self.sleeper.announce();
             let looked = look();
             if !matches!(looked, Ok(None)) {
                 self.sleeper.withdraw();
@@ -115,10 +116,10 @@ mod tests {
     use super::super::doorbell::Wake;
     use super::super::layout::{self, Layout, Role};
     use super::super::receiver::Receiver;
-    use super::super::record::{Message, MessageKind};
     use super::super::sender::Sender;
     use super::super::shared::{Region, SharedWord};
     use super::*;
+    use crate::message::{Incoming, Message, MessageKind, Outgoing};
 
     const SIZE: u64 = 256 << 10;
 
@@ -126,12 +127,12 @@ mod tests {
     struct Counting(Arc<AtomicU32>);
 
     impl Doorbell for Counting {
-        fn notify(&mut self) -> io::Result<()> {
+        fn notify(&self) -> io::Result<()> {
             self.0.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }
 
-        fn wait(&mut self, _: u32, _: Option<Duration>) -> io::Result<Wake> {
+        fn wait(&self, _: u32, _: Option<Duration>) -> io::Result<Wake> {
             Err(Errno::NODEV.into())
         }
     }
@@ -142,26 +143,33 @@ mod tests {
         Region::map(file, SIZE).unwrap()
     }
 
-    fn sleep_word(channel: &Region, role: Role) -> SharedWord {
-        channel.word(role.block() + layout::SLEEP)
+    /// The server's thread that waits for what the client sends.
+    fn server(channel: &Region) -> Sleeper<SharedWord> {
+        Sleeper::new(channel.word(Role::Server.block() + layout::DATA_SLEEP))
     }
 
-    fn link(channel: &Region) -> (Link<SharedWord>, Arc<AtomicU32>) {
+    /// Of the client's that sends, or of that which receives.
+    fn link(channel: &Region, own: u64, peer: u64) -> (Link<SharedWord>, Arc<AtomicU32>) {
         let rung = Arc::new(AtomicU32::new(0));
-        let bell = Box::new(Counting(Arc::clone(&rung)));
-        let own = sleep_word(channel, Role::Client);
-        let peer = sleep_word(channel, Role::Server);
+        let bell = Arc::new(Counting(Arc::clone(&rung)));
+        let own = channel.word(Role::Client.block() + own);
+        let peer = channel.word(Role::Server.block() + peer);
         (Link::new(own, peer, bell, 0, 0), rung)
+    }
+
+    fn sender(channel: &Region) -> (Sender, Arc<AtomicU32>) {
+        let (link, rung) = link(channel, layout::SPACE_SLEEP, layout::DATA_SLEEP);
+        let layout = Layout::new(SIZE).unwrap();
+        let sender = Sender::new(channel, &layout, Role::Client, link, None);
+        (sender, rung)
     }
 
     #[test]
     fn a_batch_costs_a_sleeper_one_ring_and_one_awake_none() {
         let channel = channel();
-        let (mut link, rung) = link(&channel);
-        let layout = Layout::new(SIZE).unwrap();
-        let mut sender = Sender::new(&channel, &layout, Role::Client, None);
+        let (mut sender, rung) = sender(&channel);
         let mut sequence = 0;
-        let mut batch = |link: &mut _| {
+        let mut batch = || {
             for _ in 0..10 {
                 let message = Message {
                     kind: MessageKind::Posted,
@@ -169,25 +177,24 @@ mod tests {
                     len: 6,
                 };
                 sequence += 1;
-                sender
-                    .send(link, message, &[IoSlice::new(b"posted")])
-                    .unwrap();
+                sender.send(message, &[IoSlice::new(b"posted")]).unwrap();
             }
             let before = rung.load(Ordering::Relaxed);
-            sender.flush(link).unwrap();
-            sender.flush(link).unwrap();
+            sender.flush().unwrap();
+            sender.flush().unwrap();
             (before, rung.swap(0, Ordering::Relaxed))
         };
-        let mut server = Sleeper::new(sleep_word(&channel, Role::Server));
-        assert_eq!(batch(&mut link), (0, 0), "awake");
-        server.announce(Reason::Data);
-        assert_eq!(batch(&mut link), (0, 1), "asleep");
-        assert_eq!(batch(&mut link), (0, 0), "rung for, not yet awake");
+        let mut server = server(&channel);
+        assert_eq!(batch(), (0, 0), "awake");
+        server.announce();
+        assert_eq!(batch(), (0, 1), "asleep");
+        assert_eq!(batch(), (0, 0), "rung for, not yet awake");
         server.withdraw();
-        server.announce(Reason::Space);
-        assert_eq!(batch(&mut link), (0, 0), "asleep for something else");
-        server.announce(Reason::Data);
-        assert_eq!(batch(&mut link), (0, 1), "asleep again");
+        let space = channel.word(Role::Server.block() + layout::SPACE_SLEEP);
+        Sleeper::new(space).announce();
+        assert_eq!(batch(), (0, 0), "another sleeps, for space");
+        server.announce();
+        assert_eq!(batch(), (0, 1), "asleep again");
     }
 
     fn posted(len: u32) -> Message {
@@ -201,17 +208,15 @@ mod tests {
     #[test]
     fn a_sender_about_to_sleep_rings_for_what_it_sent() {
         let channel = channel();
-        let (mut link, rung) = link(&channel);
-        let layout = Layout::new(SIZE).unwrap();
-        let mut sender = Sender::new(&channel, &layout, Role::Client, None);
-        let mut server = Sleeper::new(sleep_word(&channel, Role::Server));
+        let (mut sender, rung) = sender(&channel);
+        let mut server = server(&channel);
         let bytes = [0; 480];
-        let mut send = || sender.send(&mut link, posted(480), &[IoSlice::new(&bytes)]);
+        let mut send = || sender.send(posted(480), &[IoSlice::new(&bytes)]);
         // All but the last of 33 records of 496 bytes that fit into 16 KiB.
         for _ in 0..32 {
             send().unwrap();
         }
-        server.announce(Reason::Data);
+        server.announce();
         send().unwrap();
         assert_eq!(rung.load(Ordering::Relaxed), 0, "not for so little");
         assert!(matches!(send(), Err(Error::PeerGone)), "it had to sleep");
@@ -222,18 +227,18 @@ mod tests {
     fn a_receiver_about_to_sleep_releases_what_it_took() {
         let channel = channel();
         let layout = Layout::new(SIZE).unwrap();
-        let (mut link, _) = link(&channel);
-        let mut sender = Sender::new(&channel, &layout, Role::Server, None);
+        let (of_sender, _) = link(&channel, layout::SPACE_SLEEP, layout::DATA_SLEEP);
+        let mut sender = Sender::new(&channel, &layout, Role::Server, of_sender, None);
         let message = Message {
             kind: MessageKind::Reply,
             ..posted(6)
         };
-        sender
-            .send(&mut link, message, &[IoSlice::new(b"answer")])
-            .unwrap();
-        let mut receiver = Receiver::new(&channel, &layout, Role::Client, 100, None);
+        sender.send(message, &[IoSlice::new(b"answer")]).unwrap();
+        let (link, _) = link(&channel, layout::DATA_SLEEP, layout::SPACE_SLEEP);
+        let times = (None, None);
+        let mut receiver = Receiver::new(&channel, &layout, Role::Client, link, 100, times);
         let consumer = channel.word(Role::Client.block() + layout::CONSUMER);
-        let mut receive = || receiver.receive(&mut link, None, |_| Ok(()), &mut Vec::new());
+        let mut receive = || receiver.receive(|_| Ok(()), &mut Vec::new());
         assert_eq!(receive().unwrap(), Some(message));
         assert_eq!(consumer.load(Ordering::Relaxed), 0, "not for so little");
         assert_eq!(receive().unwrap(), None, "it had to sleep");
@@ -244,15 +249,15 @@ mod tests {
     #[test]
     fn a_device_that_went_is_an_end_without_another_look() {
         let channel = channel();
-        let (mut link, _) = link(&channel);
+        let (mut link, _) = link(&channel, layout::DATA_SLEEP, layout::SPACE_SLEEP);
         let mut looks = 0;
-        let waited = link.wait(Reason::Data, None, || {
+        let waited = link.wait(None, || {
             looks += 1;
             Ok(None::<()>)
         });
         assert!(matches!(waited, Err(Error::PeerGone)));
         assert_eq!(looks, 2);
-        let own = sleep_word(&channel, Role::Client).load(Ordering::Relaxed);
-        assert_ne!(own, 0, "the announcement stands");
+        let own = channel.word(Role::Client.block() + layout::DATA_SLEEP);
+        assert_ne!(own.load(Ordering::Relaxed), 0, "the announcement stands");
     }
 }

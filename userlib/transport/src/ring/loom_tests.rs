@@ -18,7 +18,6 @@ use loom::thread;
 use super::counters::{Filling, Space};
 use super::doorbell::{Doorbell, Wake};
 use super::link::Link;
-use super::sleep::Reason;
 use super::word::Word;
 use crate::Error;
 
@@ -51,13 +50,13 @@ struct Bell {
 }
 
 impl Doorbell for Bell {
-    fn notify(&mut self) -> io::Result<()> {
+    fn notify(&self) -> io::Result<()> {
         self.peer.state.lock().unwrap().0 += 1;
         self.peer.changed.notify_one();
         Ok(())
     }
 
-    fn wait(&mut self, seen: u32, timeout: Option<Duration>) -> io::Result<Wake> {
+    fn wait(&self, seen: u32, timeout: Option<Duration>) -> io::Result<Wake> {
         assert!(timeout.is_none(), "no model has a clock");
         let mut state = self.own.state.lock().unwrap();
         while state.0 == seen && !state.1 {
@@ -90,7 +89,7 @@ impl Sender {
     fn publish(&mut self, number: u64) {
         let space = &mut self.space;
         let fits = || Ok(space.fits(1)?.then_some(()));
-        self.link.wait(Reason::Space, None, fits).unwrap();
+        self.link.wait(None, fits).unwrap();
         let place = self.space.produced() % self.space.capacity();
         // SAFETY: a free cell is the sender's; loom checks that it is.
         self.cells[place as usize].with_mut(|cell| unsafe { *cell = number });
@@ -99,7 +98,7 @@ impl Sender {
     }
 
     fn wake(&mut self) {
-        self.link.wake(Reason::Data).unwrap();
+        self.link.wake().unwrap();
     }
 }
 
@@ -115,7 +114,7 @@ impl Receiver {
             self.release()?;
             let filling = &mut self.filling;
             let available = || Ok((filling.available()? > 0).then_some(()));
-            self.link.wait(Reason::Data, None, available)?;
+            self.link.wait(None, available)?;
         }
         let place = self.filling.consumed() % self.cells.len() as u64;
         // SAFETY: a filled cell is the receiver's; loom checks that it is.
@@ -127,7 +126,7 @@ impl Receiver {
     fn release(&mut self) -> Result<(), Error> {
         if self.filling.unreleased() > 0 {
             self.filling.release();
-            self.link.wake(Reason::Space)?;
+            self.link.wake()?;
         }
         Ok(())
     }
@@ -141,7 +140,7 @@ fn ring(capacity: u64) -> (Sender, Receiver) {
     let cells = (0..capacity).map(|_| UnsafeCell::new(0)).collect();
     let cells = Arc::new(cells);
     let bell = |own: &Arc<Events>, peer: &Arc<Events>| {
-        Box::new(Bell {
+        std::sync::Arc::new(Bell {
             own: own.clone(),
             peer: peer.clone(),
         })
@@ -247,7 +246,7 @@ fn loom_a_sleeping_sender_learns_of_the_end() {
         sender.publish(1);
         let space = &mut sender.space;
         let fits = || Ok(space.fits(1)?.then_some(()));
-        let waited = sender.link.wait(Reason::Space, None, fits);
+        let waited = sender.link.wait(None, fits);
         assert!(matches!(waited, Err(Error::PeerGone)));
         thread.join().unwrap();
     });

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
@@ -20,11 +21,9 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-use super::channel::Channel;
-use super::client::RingClient;
+use super::channel::{Channel, RingClient, RingServer};
 use super::doorbell::{Doorbell, Wake};
 use super::layout::Layout;
-use super::server::RingServer;
 use super::shared::Region;
 use super::spare::Spare;
 use crate::{Error, Limits};
@@ -43,12 +42,57 @@ struct EventFds {
     own: OwnedFd,
     peer: OwnedFd,
     socket: UnixStream,
+    events: Mutex<Events>,
+    /// The events have changed, or nobody polls any more.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Events {
     /// This side's event word: what the eventfd counted so far.
     event: u32,
+    closed: bool,
+    /// A thread polls, and the others wait for it: it alone sees what it takes out of the eventfd.
+    polled: bool,
+}
+
+impl EventFds {
+    fn events(&self) -> MutexGuard<'_, Events> {
+        // Nothing panics half-way through a change.
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something new.
+    fn poll(&self, left: Option<Duration>) -> io::Result<bool> {
+        let left = left.map(|left| Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let mut fds = [
+            PollFd::new(&self.own, PollFlags::IN),
+            PollFd::new(&self.socket, PollFlags::RDHUP),
+        ];
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) => Ok(!fds[1].revents().is_empty()),
+            Err(Errno::INTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// What the eventfd counted since it was last asked.
+    fn count(&self) -> io::Result<u32> {
+        let mut count = [0; 8];
+        match rustix::io::read(&self.own, &mut count) {
+            // The event word wraps as the driver's does.
+            Ok(_) => Ok(u64::from_ne_bytes(count) as u32),
+            Err(Errno::AGAIN) => Ok(0),
+            Err(errno) => Err(errno.into()),
+        }
+    }
 }
 
 impl Doorbell for EventFds {
-    fn notify(&mut self) -> io::Result<()> {
+    fn notify(&self) -> io::Result<()> {
         match rustix::io::write(&self.peer, &1u64.to_ne_bytes()) {
             // A count that is full is not empty, which is all that matters.
             Ok(_) | Err(Errno::AGAIN) => Ok(()),
@@ -56,47 +100,40 @@ impl Doorbell for EventFds {
         }
     }
 
-    fn wait(&mut self, seen: u32, timeout: Option<Duration>) -> io::Result<Wake> {
+    fn wait(&self, seen: u32, timeout: Option<Duration>) -> io::Result<Wake> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut looked = false;
+        let mut events = self.events();
         loop {
-            let left = if self.event != seen {
-                Some(Duration::ZERO)
-            } else {
-                deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-            };
-            let left = left.map(|left| Timespec {
-                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            });
-            let mut fds = [
-                PollFd::new(&self.own, PollFlags::IN),
-                PollFd::new(&self.socket, PollFlags::RDHUP),
-            ];
-            let ready = match poll(&mut fds, left.as_ref()) {
-                Ok(ready) => ready,
-                Err(Errno::INTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            let closed = !fds[1].revents().is_empty();
-            let mut count = [0; 8];
-            match rustix::io::read(&self.own, &mut count) {
-                Ok(_) => {
-                    // The event word wraps as the driver's does.
-                    let count = u64::from_ne_bytes(count) as u32;
-                    self.event = self.event.wrapping_add(count);
-                }
-                Err(Errno::AGAIN) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            if closed || self.event != seen {
+            if events.closed || events.event != seen {
                 return Ok(Wake {
-                    event: self.event,
-                    closed,
+                    event: events.event,
+                    closed: events.closed,
                 });
             }
-            if ready == 0 {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if looked && left.is_some_and(|left| left.is_zero()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+            looked = true;
+            if events.polled {
+                // Nobody waits longer than a year.
+                let left = left.unwrap_or(Duration::from_secs(365 * 24 * 3600));
+                let waited = self.changed.wait_timeout(events, left);
+                events = waited.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            events.polled = true;
+            drop(events);
+            let polled = self.poll(left);
+            events = self.events();
+            events.polled = false;
+            let counted = polled.and_then(|closed| {
+                events.closed |= closed;
+                self.count()
+            });
+            self.changed.notify_all();
+            events.event = events.event.wrapping_add(counted?);
         }
     }
 }
@@ -116,7 +153,7 @@ pub(super) fn connect_over(
     socket.set_read_timeout(Some(limits.connect_timeout))?;
     let channel = take_offer(socket)?;
     let spare = Spare::new(&channel, None);
-    Ok((RingClient::greet(channel, "memfd", limits)?, spare))
+    Ok((channel.connect("memfd", limits)?, spare))
 }
 
 /// Takes in clients at a Unix socket.
@@ -181,7 +218,7 @@ impl Connection {
     pub(crate) fn serve(self, limits: &Limits) -> Result<(RingServer, Spare), Error> {
         let channel = offer(self.socket, CHANNEL_SIZE)?;
         let spare = Spare::new(&channel, None);
-        Ok((RingServer::greet(channel, limits)?, spare))
+        Ok((channel.serve(limits)?, spare))
     }
 }
 
@@ -224,11 +261,12 @@ pub(super) fn offer(socket: UnixStream, size: u64) -> Result<Channel, Error> {
     Ok(Channel {
         memory: Region::map(&memory, size)?,
         layout,
-        doorbell: Box::new(EventFds {
+        doorbell: Arc::new(EventFds {
             own,
             peer,
             socket,
-            event: 0,
+            events: Mutex::default(),
+            changed: Condvar::new(),
         }),
     })
 }
@@ -272,11 +310,12 @@ pub(super) fn take_offer(socket: UnixStream) -> Result<Channel, Error> {
     Ok(Channel {
         memory: Region::map(&memory, size)?,
         layout,
-        doorbell: Box::new(EventFds {
+        doorbell: Arc::new(EventFds {
             own,
             peer,
             socket,
-            event: 0,
+            events: Mutex::default(),
+            changed: Condvar::new(),
         }),
     })
 }

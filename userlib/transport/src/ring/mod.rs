@@ -23,18 +23,20 @@
 //! | 64 | producer: bytes it has put into its message ring |
 //! | 128 | consumer: bytes it has taken out of the other side's message ring |
 //! | 136 | bulk consumer: bytes it has taken out of the other side's bulk area |
-//! | 192 | sleep: 0, or a ticket and what it sleeps for |
+//! | 192 | data sleep: 0, or the ticket of a sleep until the other side produces |
+//! | 200 | space sleep: 0, or the ticket of a sleep until the other side consumes |
 //!
 //! [`layout::Layout`] says where rings and bulk areas lie. Counters run freely
 //! from 0; a place is the counter modulo the capacity. No word has two
 //! writers, and each side keeps its own words' values outside the window.
 //!
 //! # Sleep
-//! A side that finds nothing to do looks again a few times, stores a new ticket
-//! in its sleep word, fences, looks once more and then sleeps in its
-//! [`Doorbell`](doorbell::Doorbell). The other side, having moved a counter, fences and rings only
-//! if there is a ticket for what it did that it did not answer yet. So a side
-//! that is awake costs the other no doorbell, and one that sleeps costs one.
+//! Of each side one thread sends and one receives. One that finds nothing to do
+//! looks again a few times, stores a new ticket in its sleep word, fences, looks
+//! once more and then sleeps in the [`Doorbell`](doorbell::Doorbell). The other
+//! side, having moved a counter, fences and rings only if there is a ticket in the
+//! word for that counter that it did not answer yet. So who is awake costs the
+//! other side no doorbell, and who sleeps costs one.
 //! Who is about to sleep first tells all it did: a receiver what it consumed, a
 //! sender what it produced. So the two never wait for each other, however much
 //! either keeps to itself while it is awake.
@@ -47,7 +49,6 @@
 
 mod area;
 mod channel;
-mod client;
 mod counters;
 mod data;
 pub(crate) mod device;
@@ -59,7 +60,6 @@ pub(crate) mod memfd;
 mod receiver;
 mod record;
 mod sender;
-mod server;
 mod shared;
 mod sleep;
 mod spare;

@@ -8,13 +8,14 @@ use super::area;
 use super::counters::{Consumed, Filling};
 use super::layout::{self, Direction, Layout, Role};
 use super::link::Link;
-use super::record::{padded, Message, Place, Record, RECORD_LEN, RECORD_SIZE};
+use super::record::{padded, Place, Record, RECORD_LEN, RECORD_SIZE};
 use super::shared::{Region, SharedWord};
-use super::sleep::Reason;
 use crate::limits::check_len;
+use crate::message::{Incoming, Message};
 use crate::Error;
 
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
+    link: Link<SharedWord>,
     direction: Direction,
     ring: Region,
     bulk: Region,
@@ -22,6 +23,8 @@ pub(super) struct Receiver {
     bulk_consumed: Consumed<SharedWord>,
     /// Longest message accepted.
     max: u32,
+    /// How long the beginning of a message may take, and how long its rest.
+    patience: Option<Duration>,
     timeout: Option<Duration>,
     /// When messages must be there, whatever else is said of waiting.
     deadline: Option<Instant>,
@@ -33,12 +36,14 @@ impl Receiver {
         channel: &Region,
         layout: &Layout,
         role: Role,
+        link: Link<SharedWord>,
         max: u32,
-        timeout: Option<Duration>,
+        (patience, timeout): (Option<Duration>, Option<Duration>),
     ) -> Self {
         let direction = layout.direction(role.other());
         let (own, peer) = (role.block(), role.other().block());
         Receiver {
+            link,
             ring: channel.part(direction.ring, direction.ring_capacity),
             bulk: channel.part(direction.bulk, direction.bulk_capacity),
             filling: Filling::new(
@@ -49,58 +54,19 @@ impl Receiver {
             bulk_consumed: Consumed::new(channel.word(own + layout::BULK_CONSUMER)),
             direction,
             max,
+            patience,
             timeout,
             deadline: None,
         }
     }
 
-    pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
-    }
-
-    /// Waits, for at most `patience`, until a message begins, and takes all of
-    /// it into `bytes`. `accept` sees what it claims to be before that. `None`
-    /// if the sender is gone and nothing of a message is left.
-    pub(super) fn receive(
-        &mut self,
-        link: &mut Link<SharedWord>,
-        patience: Option<Duration>,
-        accept: impl FnOnce(Message) -> Result<(), Error>,
-        bytes: &mut Vec<u8>,
-    ) -> Result<Option<Message>, Error> {
-        bytes.clear();
-        let first = match self.next_record(link, sooner(patience, self.deadline)) {
-            Ok(record) => record,
-            Err(Error::PeerGone) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let message = first.message;
-        check_len(message.len, self.max)?;
-        accept(message)?;
-        self.take_piece(link, first, bytes)?;
-        // Never more than `message.len`, which is a u32: see `take_piece`.
-        while bytes.len() < message.len as usize {
-            let record = self.next_record(link, sooner(self.timeout, self.deadline))?;
-            if record.message != message {
-                return Err(Error::Protocol("a message within another"));
-            }
-            self.take_piece(link, record, bytes)?;
-        }
-        Ok(Some(message))
-    }
-
-    fn next_record(
-        &mut self,
-        link: &mut Link<SharedWord>,
-        patience: Option<Duration>,
-    ) -> Result<Record, Error> {
+    fn next_record(&mut self, patience: Option<Duration>) -> Result<Record, Error> {
         if self.filling.available()? == 0 {
             // Who sleeps has told all it did.
-            self.release(link)?;
+            self.release()?;
             let filling = &mut self.filling;
-            link.wait(Reason::Data, patience, || {
-                Ok((filling.available()? > 0).then_some(()))
-            })?;
+            self.link
+                .wait(patience, || Ok((filling.available()? > 0).then_some(())))?;
         }
         self.check_available(RECORD_SIZE)?;
         let mut bytes = [0; RECORD_LEN];
@@ -112,12 +78,7 @@ impl Receiver {
     }
 
     /// Takes the record that was just read, and its piece.
-    fn take_piece(
-        &mut self,
-        link: &mut Link<SharedWord>,
-        record: Record,
-        bytes: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    fn take_piece(&mut self, record: Record, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let piece = u64::from(record.piece);
         if bytes.len() as u64 + piece > u64::from(record.message.len) {
             return Err(Error::Protocol("a piece that does not fit its message"));
@@ -153,7 +114,7 @@ impl Receiver {
         let much = self.filling.unreleased() >= self.direction.ring_capacity / 4
             || self.bulk_consumed.unreleased() >= self.direction.bulk_capacity / 4;
         if much {
-            self.release(link)?;
+            self.release()?;
         }
         Ok(())
     }
@@ -167,13 +128,46 @@ impl Receiver {
 
     /// Gives the sender its space back. Not after each record: a sender that
     /// waits for space is to be woken for a good part of it.
-    fn release(&mut self, link: &mut Link<SharedWord>) -> Result<(), Error> {
+    fn release(&mut self) -> Result<(), Error> {
         if self.filling.unreleased() == 0 && self.bulk_consumed.unreleased() == 0 {
             return Ok(());
         }
         self.filling.release();
         self.bulk_consumed.release();
-        link.wake(Reason::Space)
+        self.link.wake()
+    }
+}
+
+impl Incoming for Receiver {
+    fn receive(
+        &mut self,
+        accept: impl FnOnce(Message) -> Result<(), Error>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Option<Message>, Error> {
+        bytes.clear();
+        let first = match self.next_record(sooner(self.patience, self.deadline)) {
+            Ok(record) => record,
+            Err(Error::PeerGone) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let message = first.message;
+        check_len(message.len, self.max)?;
+        accept(message)?;
+        self.take_piece(first, bytes)?;
+        // Never more than `message.len`, which is a u32: see `take_piece`.
+        while bytes.len() < message.len as usize {
+            let record = self.next_record(sooner(self.timeout, self.deadline))?;
+            if record.message != message {
+                return Err(Error::Protocol("a message within another"));
+            }
+            self.take_piece(record, bytes)?;
+        }
+        Ok(Some(message))
+    }
+
+    fn set_deadline(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.deadline = deadline;
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@
 //! | 13 | 1 | place of the piece: 1 behind this record, padded to 16; 2 bulk area |
 //! | 14 | 2 | zero |
 
+use crate::message::{Message, MessageKind};
 use crate::Error;
 
 pub(super) const RECORD_LEN: usize = 16;
@@ -17,28 +18,14 @@ pub(super) const RECORD_LEN: usize = 16;
 pub(super) const RECORD_SIZE: u64 = RECORD_LEN as u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MessageKind {
-    Posted = 1,
-    Call = 2,
-    Reply = 3,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Inline = 1,
     Bulk = 2,
 }
 
-/// What all records of one message say alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) kind: MessageKind,
-    pub(super) sequence: u32,
-    pub(super) len: u32,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
+    /// What all records of one message say alike.
     pub(super) message: Message,
     pub(super) piece: u32,
     pub(super) place: Place,

@@ -9,13 +9,14 @@ use super::area;
 use super::counters::Space;
 use super::layout::{self, Direction, Layout, Role};
 use super::link::Link;
-use super::record::{padded, Message, Place, Record, RECORD_SIZE};
+use super::record::{padded, Place, Record, RECORD_SIZE};
 use super::shared::{Region, SharedWord};
-use super::sleep::Reason;
 use super::word::Word;
+use crate::message::{Message, MessageKind, Outgoing};
 use crate::Error;
 
-pub(super) struct Sender {
+pub(crate) struct Sender {
+    link: Link<SharedWord>,
     direction: Direction,
     ring: Region,
     bulk: Region,
@@ -33,11 +34,13 @@ impl Sender {
         channel: &Region,
         layout: &Layout,
         role: Role,
+        link: Link<SharedWord>,
         timeout: Option<Duration>,
     ) -> Self {
         let direction = layout.direction(role);
         let (own, peer) = (role.block(), role.other().block());
         Sender {
+            link,
             ring: channel.part(direction.ring, direction.ring_capacity),
             bulk: channel.part(direction.bulk, direction.bulk_capacity),
             space: Space::new(
@@ -55,50 +58,9 @@ impl Sender {
         }
     }
 
-    /// Sends a message of `message.len` bytes, which are those of `parts`. The
-    /// receiver sees it at once if it is awake; otherwise it is woken when much
-    /// has come together, or by [`flush`](Self::flush).
-    pub(super) fn send(
-        &mut self,
-        link: &mut Link<SharedWord>,
-        message: Message,
-        parts: &[IoSlice<'_>],
-    ) -> Result<(), Error> {
-        let mut gather = Gather::new(parts);
-        if u64::from(message.len) <= self.direction.inline_max() {
-            self.send_inline(link, message, &mut gather)?;
-        } else {
-            let mut left = message.len;
-            while left > 0 {
-                // At most a quarter of the area, which is less than 2^36.
-                let piece = u64::from(left).min(self.direction.piece_max()) as u32;
-                self.send_piece(link, message, piece, &mut gather)?;
-                left -= piece;
-            }
-        }
-        if self.space.produced().wrapping_sub(self.woken) >= self.direction.ring_capacity / 4 {
-            self.flush(link)?;
-        }
-        Ok(())
-    }
-
-    /// Wakes the receiver if it sleeps and something was sent.
-    pub(super) fn flush(&mut self, link: &mut Link<SharedWord>) -> Result<(), Error> {
-        if self.woken != self.space.produced() {
-            self.woken = self.space.produced();
-            link.wake(Reason::Data)?;
-        }
-        Ok(())
-    }
-
-    fn send_inline(
-        &mut self,
-        link: &mut Link<SharedWord>,
-        message: Message,
-        gather: &mut Gather<'_>,
-    ) -> Result<(), Error> {
+    fn send_inline(&mut self, message: Message, gather: &mut Gather<'_>) -> Result<(), Error> {
         let body = padded(message.len);
-        self.await_space(link, RECORD_SIZE + body, 0)?;
+        self.await_space(RECORD_SIZE + body, 0)?;
         let mut place = self.put_record(Record {
             message,
             piece: message.len,
@@ -121,7 +83,6 @@ impl Sender {
 
     fn send_piece(
         &mut self,
-        link: &mut Link<SharedWord>,
         message: Message,
         piece: u32,
         gather: &mut Gather<'_>,
@@ -131,7 +92,7 @@ impl Sender {
             piece.into(),
             self.bulk_space.capacity(),
         );
-        self.await_space(link, RECORD_SIZE, slot.taken)?;
+        self.await_space(RECORD_SIZE, slot.taken)?;
         let mut offset = slot.offset;
         gather.take(piece.into(), |bytes| {
             self.bulk.write(offset, bytes);
@@ -145,7 +106,7 @@ impl Sender {
         });
         self.publish(RECORD_SIZE);
         // Much to copy: let the receiver begin.
-        self.flush(link)
+        self.flush()
     }
 
     /// Writes a record where there is space for it; returns the counter behind it.
@@ -164,21 +125,48 @@ impl Sender {
             .store(self.space.produced(), Ordering::Release);
     }
 
-    fn await_space(
-        &mut self,
-        link: &mut Link<SharedWord>,
-        ring: u64,
-        bulk: u64,
-    ) -> Result<(), Error> {
+    fn await_space(&mut self, ring: u64, bulk: u64) -> Result<(), Error> {
         if self.space.fits(ring)? && self.bulk_space.fits(bulk)? {
             return Ok(());
         }
         // Who sleeps has told all it did.
-        self.flush(link)?;
+        self.flush()?;
         let (space, bulk_space) = (&mut self.space, &mut self.bulk_space);
-        link.wait(Reason::Space, self.timeout, || {
+        self.link.wait(self.timeout, || {
             Ok((space.fits(ring)? && bulk_space.fits(bulk)?).then_some(()))
         })
+    }
+}
+
+impl Outgoing for Sender {
+    /// The receiver sees a posted message at once if it is awake; otherwise it is woken when
+    /// much has come together.
+    fn send(&mut self, message: Message, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        let mut gather = Gather::new(parts);
+        if u64::from(message.len) <= self.direction.inline_max() {
+            self.send_inline(message, &mut gather)?;
+        } else {
+            let mut left = message.len;
+            while left > 0 {
+                // At most a quarter of the area, which is less than 2^36.
+                let piece = u64::from(left).min(self.direction.piece_max()) as u32;
+                self.send_piece(message, piece, &mut gather)?;
+                left -= piece;
+            }
+        }
+        let unwoken = self.space.produced().wrapping_sub(self.woken);
+        if message.kind != MessageKind::Posted || unwoken >= self.direction.ring_capacity / 4 {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if self.woken != self.space.produced() {
+            self.woken = self.space.produced();
+            self.link.wake()?;
+        }
+        Ok(())
     }
 }
 

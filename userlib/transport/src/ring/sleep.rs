@@ -5,18 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::word::Word;
 
-/// What a side can sleep for; the low bits of its sleep word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// The other side's producer counter.
-    Data = 1,
-    /// The other side's consumer counters.
-    Space = 2,
-}
-
-const REASON_BITS: u32 = 2;
-
-/// This side's sleep word.
+/// A sleep word of this side's.
 pub(super) struct Sleeper<W> {
     word: W,
     ticket: u64,
@@ -29,10 +18,9 @@ impl<W: Word> Sleeper<W> {
 
     /// Announces sleep. The caller must look once more at what it waits for
     /// before it sleeps: from here on, whatever that look misses is rung for.
-    pub(super) fn announce(&mut self, reason: Reason) {
+    pub(super) fn announce(&mut self) {
         self.ticket += 1;
-        let word = (self.ticket << REASON_BITS) | reason as u64;
-        self.word.store(word, Ordering::Relaxed);
+        self.word.store(self.ticket, Ordering::Relaxed);
         // Either the look that follows sees the other side's counter, or the
         // other side's look after its own fence sees this word.
         W::fence();
@@ -44,7 +32,7 @@ impl<W: Word> Sleeper<W> {
     }
 }
 
-/// The other side's sleep word.
+/// A sleep word of the other side's.
 pub(super) struct Waker<W> {
     word: W,
     /// Announcement that was rung for already.
@@ -56,12 +44,12 @@ impl<W: Word> Waker<W> {
         Waker { word, answered: 0 }
     }
 
-    /// Whether the other side sleeps for `reason` and must be rung for, after
-    /// a counter was stored. Says so once for each announcement.
-    pub(super) fn must_ring(&mut self, reason: Reason) -> bool {
+    /// Whether the other side sleeps and must be rung for, after a counter was
+    /// stored. Says so once for each announcement.
+    pub(super) fn must_ring(&mut self) -> bool {
         W::fence();
         let word = self.word.load(Ordering::Relaxed);
-        if word & reason as u64 == 0 || word == self.answered {
+        if word == 0 || word == self.answered {
             return false;
         }
         self.answered = word;

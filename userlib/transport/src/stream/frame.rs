@@ -14,59 +14,45 @@
 use std::io::{self, Read};
 
 use crate::limits::check_len;
+use crate::message::{Message, MessageKind};
 use crate::Error;
 
 pub(super) const HEADER_LEN: usize = 16;
 const MAGIC: [u8; 4] = *b"WHFR";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FrameKind {
-    Posted = 1,
-    Call = 2,
-    Reply = 3,
+/// The header of a message.
+pub(super) fn encode(message: Message) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
+    bytes[0..4].copy_from_slice(&MAGIC);
+    bytes[4] = message.kind as u8;
+    bytes[8..12].copy_from_slice(&message.sequence.to_le_bytes());
+    bytes[12..16].copy_from_slice(&message.len.to_le_bytes());
+    bytes
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) kind: FrameKind,
-    pub(super) sequence: u32,
-    pub(super) len: u32,
-}
-
-impl Header {
-    pub(super) fn encode(self) -> [u8; HEADER_LEN] {
-        let mut bytes = [0; HEADER_LEN];
-        bytes[0..4].copy_from_slice(&MAGIC);
-        bytes[4] = self.kind as u8;
-        bytes[8..12].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.len.to_le_bytes());
-        bytes
+fn decode(bytes: [u8; HEADER_LEN]) -> Result<Message, Error> {
+    let [m0, m1, m2, m3, kind, r0, r1, r2, s0, s1, s2, s3, l0, l1, l2, l3] = bytes;
+    if [m0, m1, m2, m3] != MAGIC {
+        return Err(Error::Protocol("a frame without the frame magic"));
     }
-
-    pub(super) fn decode(bytes: [u8; HEADER_LEN]) -> Result<Self, Error> {
-        let [m0, m1, m2, m3, kind, r0, r1, r2, s0, s1, s2, s3, l0, l1, l2, l3] = bytes;
-        if [m0, m1, m2, m3] != MAGIC {
-            return Err(Error::Protocol("a frame without the frame magic"));
-        }
-        let kind = match kind {
-            1 => FrameKind::Posted,
-            2 => FrameKind::Call,
-            3 => FrameKind::Reply,
-            _ => return Err(Error::Protocol("a frame of unknown kind")),
-        };
-        if [r0, r1, r2] != [0; 3] {
-            return Err(Error::Protocol("a frame with reserved bits set"));
-        }
-        Ok(Header {
-            kind,
-            sequence: u32::from_le_bytes([s0, s1, s2, s3]),
-            len: u32::from_le_bytes([l0, l1, l2, l3]),
-        })
+    let kind = match kind {
+        1 => MessageKind::Posted,
+        2 => MessageKind::Call,
+        3 => MessageKind::Reply,
+        _ => return Err(Error::Protocol("a frame of unknown kind")),
+    };
+    if [r0, r1, r2] != [0; 3] {
+        return Err(Error::Protocol("a frame with reserved bits set"));
     }
+    Ok(Message {
+        kind,
+        sequence: u32::from_le_bytes([s0, s1, s2, s3]),
+        len: u32::from_le_bytes([l0, l1, l2, l3]),
+    })
 }
 
 /// Reads a header; `None` if the stream ends where a frame would begin.
-pub(super) fn read_header(stream: &mut impl Read, max: u32) -> Result<Option<Header>, Error> {
+pub(super) fn read_header(stream: &mut impl Read, max: u32) -> Result<Option<Message>, Error> {
     let mut bytes = [0; HEADER_LEN];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -78,24 +64,24 @@ pub(super) fn read_header(stream: &mut impl Read, max: u32) -> Result<Option<Hea
             Err(error) => return Err(error.into()),
         }
     }
-    let header = Header::decode(bytes)?;
-    check_len(header.len, max)?;
-    Ok(Some(header))
+    let message = decode(bytes)?;
+    check_len(message.len, max)?;
+    Ok(Some(message))
 }
 
-/// Reads the message that `header` announces. Memory grows with the bytes that
+/// Reads the message that a header announced. Memory grows with the bytes that
 /// arrive, not with the length that was announced.
 pub(super) fn read_message(
     stream: &mut impl Read,
-    header: Header,
-    message: &mut Vec<u8>,
+    message: Message,
+    bytes: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    message.clear();
+    bytes.clear();
     let got = stream
-        .take(header.len.into())
-        .read_to_end(message)
+        .take(message.len.into())
+        .read_to_end(bytes)
         .map_err(Error::from)?;
-    if got as u64 == u64::from(header.len) {
+    if got as u64 == u64::from(message.len) {
         Ok(())
     } else {
         Err(Error::PeerGone)

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, Read};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{sockopt, RecvFlags, SendAncillaryBuffer, SendFlags};
 
@@ -12,17 +12,11 @@ use crate::Error;
 /// `sendmsg` takes no more parts at once (UIO_MAXIOV).
 const MAX_PARTS: usize = 1024;
 
-pub(super) struct Socket {
-    fd: OwnedFd,
-    deadline: Option<Instant>,
-}
+pub(super) struct Socket(OwnedFd);
 
 impl Socket {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Socket {
-            fd: socket,
-            deadline: None,
-        }
+        Socket(socket)
     }
 
     /// Bounds each wait for the peer.
@@ -31,14 +25,14 @@ impl Socket {
         receive: Option<Duration>,
         send: Option<Duration>,
     ) -> Result<(), Error> {
-        sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, receive)?;
-        sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Send, send)?;
+        self.set_receive_timeout(receive)?;
+        sockopt::set_socket_timeout(&self.0, sockopt::Timeout::Send, send)?;
         Ok(())
     }
 
-    /// Has reads fail at that time, instead of after a timeout.
-    pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+    /// Bounds each wait for something to read.
+    pub(super) fn set_receive_timeout(&self, timeout: Option<Duration>) -> rustix::io::Result<()> {
+        sockopt::set_socket_timeout(&self.0, sockopt::Timeout::Recv, timeout)
     }
 
     /// Sends all parts, in order. Not by `write`: the library lives in
@@ -49,7 +43,7 @@ impl Socket {
         while !parts.is_empty() {
             let some = &parts[..parts.len().min(MAX_PARTS)];
             match rustix::net::sendmsg(
-                &self.fd,
+                &self.0,
                 some,
                 &mut SendAncillaryBuffer::default(),
                 SendFlags::NOSIGNAL,
@@ -66,20 +60,7 @@ impl Socket {
 
 impl Read for &Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(deadline) = self.deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, Some(left))?;
-        }
-        let (_, received) = rustix::net::recv(&self.fd, buffer, RecvFlags::empty())?;
+        let (_, received) = rustix::net::recv(&self.0, buffer, RecvFlags::empty())?;
         Ok(received)
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buffer)
     }
 }
