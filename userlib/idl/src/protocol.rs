@@ -23,6 +23,7 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
         .filter(|function| function.travels())
         .map(message);
     let names = api.functions.iter().map(|f| f.name.to_string());
+    let blocking = api.functions.iter().map(|f| f.blocking);
     let count = api.functions.len();
     let catalogue = catalogue(api);
     crate::format(quote! {
@@ -33,6 +34,8 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
         pub const FUNCTIONS: usize = #count;
         /// Name of each function, by its number.
         pub const FUNCTION_NAMES: [&str; FUNCTIONS] = [#(#names),*];
+        /// Whether an answer may take long, by the function's number.
+        pub const BLOCKING: [bool; FUNCTIONS] = [#(#blocking),*];
         #(#messages)*
         #catalogue
     })

@@ -750,11 +750,12 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
     pub fn clCreateUserEvent(context: cl_context, errcode_ret: *mut cl_int) -> cl_event;
 
     #[since(1.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[check(execution_status <= CL_COMPLETE, CL_INVALID_VALUE)]
     pub fn clSetUserEventStatus(event: cl_event, execution_status: cl_int) -> cl_int;
 
     #[since(1.1)]

@@ -30,8 +30,16 @@ struct OpenCl(Arc<Session>);
 impl Handler for OpenCl {
     type Error = ServeError;
 
+    fn blocks(&self, request: &[u8]) -> bool {
+        Session::blocks(request)
+    }
+
     fn handle(&self, request: &[u8], kind: Kind, reply: &mut Reply<'_>) -> Result<(), ServeError> {
         self.0.handle(request, kind, reply)
+    }
+
+    fn refuse(&self, reply: &mut Reply<'_>) -> Result<(), ServeError> {
+        self.0.refuse(reply)
     }
 
     fn over(&self, why: &dyn Display) {
@@ -62,7 +70,7 @@ pub fn serve(
     let fd = connection.into_fd();
     let watched = fd.try_clone().context("no file descriptor to watch")?;
     let connection = Connection::from_fd(fd, config)?;
-    let (mut server, spare) = connection.serve_spare().context("no client after all")?;
+    let (server, spare) = connection.serve_spare().context("no client after all")?;
     heap::settle();
     watchdog::start(watched).context("cannot watch the connection")?;
     let vendor = vendor(options)?;
@@ -82,7 +90,7 @@ pub fn serve(
     session.show_printed(capture_printed().context("cannot take kernels' output")?);
     let client = OpenCl(session.clone());
     let (max_message, carriers) = (config.limits.max_message, options.carriers);
-    wormhole_vmfunc::serve(&mut *server, spare, client, max_message, carriers)?;
+    wormhole_vmfunc::serve(server, spare, client, max_message, carriers)?;
     log::info!("objects left: {}", session.left());
     if options.count_references {
         log::info!("references left: {}", references::held());

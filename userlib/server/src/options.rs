@@ -41,10 +41,10 @@ pub struct Options {
     /// Clients at once of each device, address or port; more are turned away.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_clients: usize,
-    /// Exitless calls of a client that can be under way at once. There are two, and more
-    /// when it needs them.
+    /// Exitless calls of a client that can be under way at once, at least two. There are
+    /// more than two when it needs them.
     #[arg(long, value_name = "N", default_value_t = wormhole_vmfunc::MAX_CARRIERS,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(wormhole_vmfunc::MAX_CARRIERS)))]
+          value_parser = clap::value_parser!(u32).range(2..=i64::from(wormhole_vmfunc::MAX_CARRIERS)))]
     pub carriers: u32,
     /// Longest message of a client, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]

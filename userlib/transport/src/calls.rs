@@ -107,6 +107,14 @@ impl<S: Outgoing, R: Incoming> Calls<S, R> {
         Ok(message.sequence)
     }
 
+    fn send_kept(&self, sending: &mut Sending<S>) -> Result<(), Error> {
+        if self.is_broken() {
+            return Err(Error::PeerGone);
+        }
+        let flushed = sending.outgoing.flush();
+        self.noting_failure(flushed)
+    }
+
     fn await_reply(&self, sequence: u32, reply: &mut Vec<u8>) -> Result<(), Error> {
         let mut waiting = lock(&self.waiting);
         let incoming = loop {
@@ -254,12 +262,15 @@ impl<S: Outgoing, R: Incoming> Client for Calls<S, R> {
     }
 
     fn flush(&self) -> Result<(), Error> {
-        let sending = &mut *lock(&self.sending);
-        if self.is_broken() {
-            return Err(Error::PeerGone);
+        self.send_kept(&mut lock(&self.sending))
+    }
+
+    fn try_flush(&self) -> Result<(), Error> {
+        match self.sending.try_lock() {
+            Ok(mut sending) => self.send_kept(&mut sending),
+            // Poisoned is as good as held: it is for the end of a process.
+            Err(_) => Ok(()),
         }
-        let flushed = sending.outgoing.flush();
-        self.noting_failure(flushed)
     }
 
     fn transport(&self) -> &'static str {

@@ -83,6 +83,9 @@ pub trait Client: Send + Sync {
     /// Sends what [`post`](Client::post) kept back and wakes the server.
     fn flush(&self) -> Result<(), Error>;
 
+    /// As [`flush`](Client::flush), unless another thread is sending.
+    fn try_flush(&self) -> Result<(), Error>;
+
     /// Name of the transport, e.g. "ring" or "tcp".
     fn transport(&self) -> &'static str;
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Client end.
 //!
-//! Lock order: `front`, `ring`; `free` is taken alone.
+//! Lock order: `front`; `free` and `growing` are taken alone.
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Error, Kind};
@@ -41,10 +41,9 @@ type Ring = Box<dyn Client>;
 pub(crate) struct VmfuncClient<D> {
     /// What the shared lane holds.
     front: Mutex<Front>,
-    ring: Mutex<Ring>,
+    ring: Ring,
     /// Lanes for calls that may take long.
     free: Mutex<Vec<Lane>>,
-    freed: Condvar,
     delegate: D,
     refused: Refused,
     areas: Areas,
@@ -54,6 +53,8 @@ pub(crate) struct VmfuncClient<D> {
     counts: Counts,
     /// Calls that can be under way at once, as far as is known.
     carriers: AtomicU32,
+    /// Whether there are all the carriers that there can be. Locked to ask for more.
+    growing: Mutex<bool>,
     /// Exitless calls were refused.
     by_ring: AtomicBool,
     broken: AtomicBool,
@@ -79,13 +80,11 @@ struct Answer {
 struct OwnLane<'a> {
     lane: Lane,
     free: &'a Mutex<Vec<Lane>>,
-    freed: &'a Condvar,
 }
 
 impl Drop for OwnLane<'_> {
     fn drop(&mut self) {
         lock(self.free).push(self.lane);
-        self.freed.notify_one();
     }
 }
 
@@ -125,9 +124,8 @@ impl<D: Delegate> VmfuncClient<D> {
                 function: 0,
                 home: Home::default(),
             }),
-            ring: Mutex::new(ring),
+            ring,
             free: Mutex::new(own.collect()),
-            freed: Condvar::new(),
             delegate,
             refused,
             areas,
@@ -135,6 +133,7 @@ impl<D: Delegate> VmfuncClient<D> {
             max_send: max_send.min(max_receive),
             counts: Counts::new(),
             carriers: AtomicU32::new(FIRST_CARRIERS),
+            growing: Mutex::new(false),
             by_ring: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         }
@@ -162,21 +161,33 @@ impl<D: Delegate> VmfuncClient<D> {
         self.noting_failure(answered)
     }
 
+    /// Makes a call by ring, after what was posted before it.
+    pub(crate) fn wait(&self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error> {
+        self.check(request)?;
+        let answered = self
+            .deliver_posted(&mut lock(&self.front))
+            .and_then(|()| self.call_by_ring(request, reply));
+        self.noting_failure(answered)
+    }
+
     /// As [`Client::flush`].
     pub(crate) fn flush(&self) -> Result<(), Error> {
         self.check(&[])?;
-        let sent = self.send(&mut lock(&self.front));
+        let sent = self.send();
         self.noting_failure(sent)
     }
 
     /// As [`flush`](Self::flush), unless another thread is in the middle of a call.
     pub(crate) fn try_flush(&self) -> Result<(), Error> {
         self.check(&[])?;
-        let idle = self.idle_ring().is_some();
-        let sent = match try_lock(&self.front).filter(|_| idle) {
-            Some(mut front) => self.send(&mut front),
+        let sent = match try_lock(&self.front) {
+            Some(mut front) => self.deliver_posted(&mut front),
             None => Ok(()),
         };
+        let sent = sent.and_then(|()| match self.goes_by_ring() {
+            true => self.ring.try_flush(),
+            false => Ok(()),
+        });
         self.noting_failure(sent)
     }
 
@@ -241,14 +252,14 @@ impl<D: Delegate> VmfuncClient<D> {
         request: &[IoSlice<'_>],
         reply: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let front = &mut *lock(&self.front);
+        let mut locked = lock(&self.front);
+        let front = &mut *locked;
         let lane = self.areas.shared();
         let function = function_of(request);
         if front.home.next(function) {
             self.deliver_posted(front)?;
-            if let Some(mut ring) = self.idle_ring() {
-                return self.call_by_ring(&mut ring, request, reply);
-            }
+            drop(locked);
+            return self.call_by_ring(request, reply);
         }
         if !front.has_room(lane, len) {
             self.deliver_posted(front)?;
@@ -262,7 +273,8 @@ impl<D: Delegate> VmfuncClient<D> {
             }
         }
         self.batch_by_ring(front)?;
-        self.call_by_ring(&mut lock(&self.ring), request, reply)
+        drop(locked);
+        self.call_by_ring(request, reply)
     }
 
     /// A call in a lane of its own, after what was posted before it.
@@ -275,15 +287,13 @@ impl<D: Delegate> VmfuncClient<D> {
         let function = function_of(request);
         let mut front = lock(&self.front);
         self.deliver_posted(&mut front)?;
-        if !self.goes_by_ring() && front.home.next(function) {
-            if let Some(mut ring) = self.idle_ring() {
-                drop(front);
-                return self.call_by_ring(&mut ring, request, reply);
-            }
-        }
+        let by_ring = self.goes_by_ring() || front.home.next(function);
         drop(front);
-        if !self.goes_by_ring() {
-            let own = self.own_lane()?;
+        let own = match by_ring {
+            true => None,
+            false => self.own_lane()?,
+        };
+        if let Some(own) = own {
             let lane = own.lane;
             if let Some(answer) = self.write_call(lane, 0, len, request)? {
                 self.counts.delegated(function, answer.hopped);
@@ -293,13 +303,14 @@ impl<D: Delegate> VmfuncClient<D> {
                 return fetched;
             }
         }
-        self.call_by_ring(&mut lock(&self.ring), request, reply)
+        self.call_by_ring(request, reply)
     }
 
-    fn send(&self, front: &mut Front) -> Result<(), Error> {
+    fn send(&self) -> Result<(), Error> {
+        let front = &mut *lock(&self.front);
         self.deliver_posted(front)?;
         match self.goes_by_ring() {
-            true => lock(&self.ring).flush(),
+            true => self.ring.flush(),
             false => Ok(()),
         }
     }
@@ -442,65 +453,50 @@ impl<D: Delegate> VmfuncClient<D> {
 
     fn post_by_ring(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
         self.counts.home(function_of(request));
-        lock(&self.ring).post(request)
+        self.ring.post(request)
     }
 
-    fn call_by_ring(
-        &self,
-        ring: &mut Ring,
-        request: &[IoSlice<'_>],
-        reply: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    fn call_by_ring(&self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error> {
         self.counts.home(function_of(request));
-        ring.call(request, reply)
+        self.ring.call(request, reply)
     }
 
-    /// The ring, unless another thread's call is under way there, which may take long.
-    fn idle_ring(&self) -> Option<MutexGuard<'_, Ring>> {
-        try_lock(&self.ring)
-    }
-
-    /// A lane for a call that may take long. Waits if there are as many of these as can be.
-    fn own_lane(&self) -> Result<OwnLane<'_>, Error> {
-        let free = lock(&self.free);
-        let waited = self.freed.wait_while(free, |free| free.is_empty());
-        let mut free = waited.unwrap_or_else(PoisonError::into_inner);
-        let lane = free.pop().ok_or(Error::PeerGone)?;
+    /// A lane for a call that may take long, if there is one, and a carrier for it besides one
+    /// for the shared lane: that must not wait.
+    fn own_lane(&self) -> Result<Option<OwnLane<'_>>, Error> {
+        let mut free = lock(&self.free);
+        let Some(lane) = free.pop() else {
+            return Ok(None);
+        };
         // With the shared lane's.
         let busy = LANES - free.len();
         drop(free);
         let own = OwnLane {
             lane,
             free: &self.free,
-            freed: &self.freed,
         };
-        self.grow(busy as u32)?;
-        Ok(own)
+        Ok(self.has_carriers(busy as u32)?.then_some(own))
     }
 
-    /// Asks for carriers for so many calls at once, if it is not known that there are, or that
-    /// there can be no more.
-    fn grow(&self, calls: u32) -> Result<(), Error> {
+    /// Whether so many calls can be under way at once. Asks for carriers if it is not known that
+    /// there are, or that there can be no more.
+    fn has_carriers(&self, calls: u32) -> Result<bool, Error> {
         if calls <= self.carriers.load(Ordering::Relaxed) {
-            return Ok(());
+            return Ok(true);
         }
-        let mut ring = lock(&self.ring);
+        let mut all = lock(&self.growing);
         // Another thread may have asked meanwhile.
-        if calls <= self.carriers.load(Ordering::Relaxed) {
-            return Ok(());
+        if !*all && calls > self.carriers.load(Ordering::Relaxed) {
+            let carriers = calls.next_power_of_two();
+            let mut reply = Vec::new();
+            let request = Grow { carriers }.pack();
+            self.ring.call(&[IoSlice::new(&request)], &mut reply)?;
+            let has = reply.as_slice().try_into().map(u32::from_le_bytes);
+            let has = has.map_err(|_| Error::Protocol("no number of carriers"))?;
+            self.carriers.store(has, Ordering::Relaxed);
+            *all = has < carriers;
         }
-        let carriers = calls.next_power_of_two();
-        let mut reply = Vec::new();
-        let request = Grow { carriers }.pack();
-        ring.call(&[IoSlice::new(&request)], &mut reply)?;
-        let has = reply.as_slice().try_into().map(u32::from_le_bytes);
-        let has = has.map_err(|_| Error::Protocol("no number of carriers"))?;
-        let enough = match has < carriers {
-            true => u32::MAX,
-            false => has,
-        };
-        self.carriers.store(enough, Ordering::Relaxed);
-        Ok(())
+        Ok(calls <= self.carriers.load(Ordering::Relaxed))
     }
 
     /// Takes a reply, which begins in the lane's area.

@@ -2,7 +2,7 @@
 //! Connecting by the best way there is.
 
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use wormhole_delegate::{Channel, Client as DelegateClient};
 use wormhole_transport::{Client, Config, DataArea, Endpoint, Error};
@@ -11,7 +11,6 @@ use crate::areas::Areas;
 use crate::client::{Refused, VmfuncClient};
 use crate::counts::Counts;
 use crate::greeting::{Offer, Upgrade};
-use crate::{lock, try_lock};
 
 /// The client's end of a connection, for all its threads.
 pub struct Connection {
@@ -20,23 +19,11 @@ pub struct Connection {
 }
 
 enum Way {
-    /// One request after the other.
-    Messages {
-        name: &'static str,
-        client: Mutex<Box<dyn Client>>,
-    },
+    Messages(Box<dyn Client>),
     Vmfunc(Box<VmfuncClient<DelegateClient>>),
 }
 
 impl Connection {
-    fn messages(client: Box<dyn Client>, data: Option<DataArea>) -> Self {
-        let way = Way::Messages {
-            name: client.transport(),
-            client: Mutex::new(client),
-        };
-        Connection { way, data }
-    }
-
     /// The memory that the server's end has, too, if there is any.
     pub fn data(&self) -> Option<&DataArea> {
         self.data.as_ref()
@@ -48,13 +35,13 @@ impl Connection {
     /// As there.
     pub fn post(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
         match &self.way {
-            Way::Messages { client, .. } => lock(client).post(request),
+            Way::Messages(client) => client.post(request),
             Way::Vmfunc(client) => client.post(request),
         }
     }
 
     /// As [`Client::call`]. If it may take long, `blocking`, other threads' calls do not
-    /// wait for it if they are exitless.
+    /// wait for it where they would for others.
     ///
     /// # Errors
     /// As there.
@@ -65,8 +52,20 @@ impl Connection {
         blocking: bool,
     ) -> Result<(), Error> {
         match &self.way {
-            Way::Messages { client, .. } => lock(client).call(request, reply),
+            Way::Messages(client) => client.call(request, reply),
             Way::Vmfunc(client) => client.call(request, reply, blocking),
+        }
+    }
+
+    /// As [`Client::call`], by message in any case: it waits in the server for something
+    /// to happen.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait(&self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error> {
+        match &self.way {
+            Way::Messages(client) => client.call(request, reply),
+            Way::Vmfunc(client) => client.wait(request, reply),
         }
     }
 
@@ -76,21 +75,18 @@ impl Connection {
     /// As there.
     pub fn flush(&self) -> Result<(), Error> {
         match &self.way {
-            Way::Messages { client, .. } => lock(client).flush(),
+            Way::Messages(client) => client.flush(),
             Way::Vmfunc(client) => client.flush(),
         }
     }
 
-    /// As [`flush`](Connection::flush), unless another thread uses the connection.
+    /// As [`flush`](Connection::flush), unless another thread is sending.
     ///
     /// # Errors
     /// As there.
     pub fn try_flush(&self) -> Result<(), Error> {
         match &self.way {
-            Way::Messages { client, .. } => match try_lock(client) {
-                Some(mut client) => client.flush(),
-                None => Ok(()),
-            },
+            Way::Messages(client) => client.try_flush(),
             Way::Vmfunc(client) => client.try_flush(),
         }
     }
@@ -98,7 +94,7 @@ impl Connection {
     /// Name of the transport.
     pub fn transport(&self) -> &'static str {
         match &self.way {
-            Way::Messages { name, .. } => name,
+            Way::Messages(client) => client.transport(),
             Way::Vmfunc(client) => client.transport(),
         }
     }
@@ -106,7 +102,7 @@ impl Connection {
     /// How its requests went, if some can be exitless.
     pub fn counts(&self) -> Option<&Counts> {
         match &self.way {
-            Way::Messages { .. } => None,
+            Way::Messages(_) => None,
             Way::Vmfunc(client) => Some(client.counts()),
         }
     }
@@ -132,18 +128,21 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
             let (client, spare) = wormhole_transport::connect_spare(config)?;
             let data = spare.map(|spare| spare.data().clone());
             return Ok(Connected {
-                connection: Connection::messages(client, data),
+                connection: Connection {
+                    way: Way::Messages(client),
+                    data,
+                },
                 why: None,
             });
         }
     };
-    let (mut ring, spare) = wormhole_transport::connect_spare(config)?;
+    let (ring, spare) = wormhole_transport::connect_spare(config)?;
     let areas = spare
         .map(Areas::new)
         .ok_or(Error::Protocol("a ring without a channel"))?;
     let data = Some(areas.data().clone());
     let max_message = config.limits.max_message;
-    let offer = ask(ring.as_mut(), max_message)?;
+    let offer = ask(ring.as_ref(), max_message)?;
     match bind(&areas, offer) {
         Ok(delegate) => {
             let limits = (max_message, offer.max_message);
@@ -159,14 +158,17 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
             source: io::Error::other(error),
         }),
         Err(error) => Ok(Connected {
-            connection: Connection::messages(ring, data),
+            connection: Connection {
+                way: Way::Messages(ring),
+                data,
+            },
             why: Some(error),
         }),
     }
 }
 
 /// Asks the server for exitless calls.
-pub(crate) fn ask(ring: &mut dyn Client, max_message: u32) -> Result<Offer, Error> {
+pub(crate) fn ask(ring: &dyn Client, max_message: u32) -> Result<Offer, Error> {
     let mut reply = Vec::new();
     let request = Upgrade { max_message }.pack();
     ring.call(&[IoSlice::new(&request)], &mut reply)?;

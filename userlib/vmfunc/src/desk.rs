@@ -57,6 +57,10 @@ impl<H: Handler> Desk<H> {
         &self.areas
     }
 
+    pub(crate) fn handler(&self) -> &H {
+        &self.handler
+    }
+
     /// A delegated call. It returns whatever happens.
     pub(crate) fn call(&self, operation: u64, argument: u64) -> u64 {
         match catch_unwind(AssertUnwindSafe(|| self.work(operation, argument))) {

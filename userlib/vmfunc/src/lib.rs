@@ -12,11 +12,13 @@
 //!   whole batch ([`desk`]), and brings the length of the reply.
 //!
 //! A call that may take long has a lane of its own, after the batch has been emptied, so
-//! that no other thread waits for it. What is longer than its area goes, or is fetched,
+//! that no other thread waits for it. If there is no lane or no carrier left for it, it
+//! goes by ring, where many calls can be under way, too. What is longer than its area goes, or is fetched,
 //! in pieces, by further delegated calls.
 //!
 //! The ring stays, for calls of functions that always hop home ([`home`]), and for
-//! everything once exitless calls are refused. A thread's requests are carried out in
+//! everything once exitless calls are refused. The server carries out what comes by
+//! message in several threads ([`workers`]) where it may take long. A thread's requests are carried out in
 //! the order in which it gave them, and after those that other threads had given
 //! before.
 //!
@@ -34,6 +36,7 @@ mod home;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::io::IoSlice;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use wormhole_delegate::{Options, Rights};
 use wormhole_transport::{Error, Kind, Server, Spare};
@@ -12,10 +12,8 @@ use crate::areas::Areas;
 use crate::connect::channel;
 use crate::desk::Desk;
 use crate::greeting::{Grow, Offer, Upgrade};
-use crate::FIRST_CARRIERS;
-
-/// Stack of a carrier: a vendor's compiler may run there.
-const STACK: usize = 8 << 20;
+use crate::workers::{work, MOST, STACK};
+use crate::{lock, FIRST_CARRIERS};
 
 /// Gives the reply to a call.
 ///
@@ -26,11 +24,24 @@ pub type Reply<'a> = dyn FnMut(&[IoSlice<'_>]) -> Result<(), Error> + 'a;
 /// What carries out requests.
 pub trait Handler: Send + Sync {
     /// Why a client cannot be served any longer.
-    type Error: Display;
+    type Error: Display + Send;
+
+    /// Whether this call may take long, so that no other request must wait for it.
+    fn blocks(&self, request: &[u8]) -> bool;
 
     /// Carries out a request. `reply` is to be called if it is a [`Kind::Call`]. Calls
     /// that may take long come from several threads at once.
+    ///
+    /// # Errors
+    /// If the client cannot be served any longer.
     fn handle(&self, request: &[u8], kind: Kind, reply: &mut Reply<'_>) -> Result<(), Self::Error>;
+
+    /// Replies to a call that may take long that it is not carried out: too many are
+    /// under way.
+    ///
+    /// # Errors
+    /// As for [`handle`](Handler::handle).
+    fn refuse(&self, reply: &mut Reply<'_>) -> Result<(), Self::Error>;
 
     /// A delegated call was the last one: nothing will be carried out any more. May end
     /// the process.
@@ -76,7 +87,7 @@ extern "C" fn entry(operation: u64, argument: u64, _: u64, _: u64, _: u64, _: u6
 /// # Errors
 /// If the connection fails or the client breaks the protocol.
 pub fn serve<H: Handler + 'static>(
-    ring: &mut dyn Server,
+    mut ring: Box<dyn Server>,
     spare: Option<Spare>,
     handler: H,
     max_message: u32,
@@ -97,18 +108,13 @@ pub fn serve<H: Handler + 'static>(
         return attend(ring, desk, max_message, carriers);
     }
     if upgrade.is_some() {
-        answer(ring, libc::EOPNOTSUPP, max_message)?;
+        answer(&mut *ring, libc::EOPNOTSUPP, max_message)?;
     } else {
         let mut reply = |parts: &[IoSlice<'_>]| ring.reply(parts);
         let handled = handler.handle(&request, kind, &mut reply);
         handled.map_err(ServeError::Handler)?;
     }
-    while let Some(kind) = ring.receive(&mut request)? {
-        let mut reply = |parts: &[IoSlice<'_>]| ring.reply(parts);
-        let handled = handler.handle(&request, kind, &mut reply);
-        handled.map_err(ServeError::Handler)?;
-    }
-    Ok(())
+    work(ring, handler, MOST)
 }
 
 /// Answers a greeting.
@@ -119,39 +125,75 @@ fn answer(ring: &mut dyn Server, errno: i32, max_message: u32) -> Result<(), Err
 
 /// Serves a client that would like exitless calls.
 fn attend<H: Handler + 'static>(
-    ring: &mut dyn Server,
+    mut ring: Box<dyn Server>,
     desk: Arc<Desk<H>>,
     max_message: u32,
     carriers: u32,
 ) -> Result<(), ServeError<H::Error>> {
-    // The session ends before this returns, and with it the last delegated call.
-    let mut server = open(&desk, carriers.min(FIRST_CARRIERS));
+    let server = open(&desk, carriers.min(FIRST_CARRIERS));
     let errno = server.as_ref().map_or_else(|error| error.errno(), |_| 0);
-    answer(ring, errno, max_message)?;
-    messages(ring, &desk, |wanted| match &mut server {
-        Ok(server) => server.grow(wanted.min(carriers)),
-        Err(_) => 0,
-    })
+    answer(&mut *ring, errno, max_message)?;
+    let server = Arc::new(Mutex::new(server.ok()));
+    let growing = server.clone();
+    let grow = move |wanted: u32| match &mut *lock(&growing) {
+        Some(server) => server.grow(wanted.min(carriers)),
+        None => 0,
+    };
+    let served = messages(ring, desk, grow);
+    // The session ends before this returns, and with it the last delegated call.
+    let session = lock(&server).take();
+    drop(session);
+    served
 }
 
 /// Carries out what comes by ring. `grow` makes more carriers, and gives how many there are.
-pub(crate) fn messages<H: Handler>(
-    ring: &mut dyn Server,
-    desk: &Desk<H>,
-    mut grow: impl FnMut(u32) -> u32,
+pub(crate) fn messages<H: Handler + 'static>(
+    ring: Box<dyn Server>,
+    desk: Arc<Desk<H>>,
+    grow: impl Fn(u32) -> u32 + Send + Sync + 'static,
 ) -> Result<(), ServeError<H::Error>> {
-    let mut request = Vec::new();
-    while let Some(kind) = ring.receive(&mut request)? {
-        if let (Kind::Call, Some(wanted)) = (kind, Grow::unpack(&request)) {
-            let carriers = grow(wanted.carriers).to_le_bytes();
-            ring.reply(&[IoSlice::new(&carriers)])?;
-            continue;
+    work(ring, ByRing { desk, grow }, MOST).map_err(|error| match error {
+        ServeError::Transport(error) | ServeError::Handler(ServeError::Transport(error)) => {
+            ServeError::Transport(error)
         }
-        let mut reply = |parts: &[IoSlice<'_>]| ring.reply(parts);
-        let handled = desk.message(&request, kind, &mut reply);
-        handled.map_err(ServeError::Handler)?;
+        ServeError::Handler(ServeError::Handler(error)) => ServeError::Handler(error),
+    })
+}
+
+/// What comes by ring where there are exitless calls.
+struct ByRing<H, G> {
+    desk: Arc<Desk<H>>,
+    grow: G,
+}
+
+impl<H, G> Handler for ByRing<H, G>
+where
+    H: Handler,
+    G: Fn(u32) -> u32 + Send + Sync,
+{
+    type Error = ServeError<H::Error>;
+
+    fn blocks(&self, request: &[u8]) -> bool {
+        self.desk.handler().blocks(request)
     }
-    Ok(())
+
+    fn handle(&self, request: &[u8], kind: Kind, reply: &mut Reply<'_>) -> Result<(), Self::Error> {
+        if let (Kind::Call, Some(wanted)) = (kind, Grow::unpack(request)) {
+            let carriers = (self.grow)(wanted.carriers).to_le_bytes();
+            return Ok(reply(&[IoSlice::new(&carriers)])?);
+        }
+        let handled = self.desk.message(request, kind, reply);
+        handled.map_err(ServeError::Handler)
+    }
+
+    fn refuse(&self, reply: &mut Reply<'_>) -> Result<(), Self::Error> {
+        let refused = self.desk.handler().refuse(reply);
+        refused.map_err(ServeError::Handler)
+    }
+
+    fn over(&self, why: &dyn Display) {
+        self.desk.handler().over(why);
+    }
 }
 
 /// Opens the session of exitless calls.

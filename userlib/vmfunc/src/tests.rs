@@ -14,12 +14,13 @@ use proptest::prelude::*;
 use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Config, Error, Kind, Limits};
 
-use crate::areas::Areas;
+use crate::areas::{Areas, LANES};
 use crate::batch::{self, Place, RECORDS};
 use crate::client::{Delegate, Refused, VmfuncClient};
 use crate::connect::ask;
 use crate::desk::Desk;
 use crate::serve::{messages, serve, Handler, Reply};
+use crate::workers::work;
 use crate::{operation, OVER};
 
 /// Longest message.
@@ -89,6 +90,14 @@ impl Handler for Echo {
         .map_err(|_| "cannot reply")
     }
 
+    fn blocks(&self, request: &[u8]) -> bool {
+        request.starts_with(&MEET.to_le_bytes())
+    }
+
+    fn refuse(&self, reply: &mut Reply<'_>) -> Result<(), &'static str> {
+        reply(&[IoSlice::new(b"refused")]).map_err(|_| "cannot reply")
+    }
+
     fn over(&self, why: &dyn Display) {
         self.log.lock().unwrap().over.push(why.to_string());
     }
@@ -144,6 +153,8 @@ struct World {
     meet: Arc<Barrier>,
     /// What the client has asked for.
     grown: Arc<AtomicU32>,
+    /// Most that it gets.
+    carriers: Arc<AtomicU32>,
     ring: Option<Box<dyn Client>>,
     areas: Option<Areas>,
     server: Option<JoinHandle<()>>,
@@ -160,7 +171,7 @@ impl World {
         let mut listener = wormhole_transport::listen(&config).unwrap();
         let connected = std::thread::spawn(move || wormhole_transport::connect_spare(&config));
         let connection = listener.accept().unwrap();
-        let (mut ring, spare) = connection.serve_spare().unwrap();
+        let (ring, spare) = connection.serve_spare().unwrap();
         let (client, client_spare) = connected.join().unwrap().unwrap();
         std::fs::remove_file(path).unwrap();
         let log = Arc::<Mutex<Log>>::default();
@@ -173,11 +184,13 @@ impl World {
         let desk = Arc::new(Desk::new(areas, echo, MAX, MAX));
         let grown = Arc::<AtomicU32>::default();
         let (served, asked) = (desk.clone(), grown.clone());
+        let carriers = Arc::new(AtomicU32::new(u32::MAX));
+        let most = carriers.clone();
         let server = std::thread::spawn(move || {
             // What ends it is each test's affair.
-            let _ = messages(ring.as_mut(), &served, |carriers| {
+            let _ = messages(ring, served, move |carriers| {
                 asked.store(carriers, Ordering::Relaxed);
-                carriers
+                carriers.min(most.load(Ordering::Relaxed))
             });
         });
         World {
@@ -185,6 +198,7 @@ impl World {
             desk,
             meet,
             grown,
+            carriers,
             ring: Some(client),
             areas: Some(Areas::new(client_spare.unwrap())),
             server: Some(server),
@@ -486,8 +500,8 @@ fn messages_alone() {
         let (config, path) = config();
         let mut listener = wormhole_transport::listen(&config).unwrap();
         let connected = std::thread::spawn(move || wormhole_transport::connect(&config));
-        let (mut ring, spare) = listener.accept().unwrap().serve_spare().unwrap();
-        let mut client = connected.join().unwrap().unwrap();
+        let (ring, spare) = listener.accept().unwrap().serve_spare().unwrap();
+        let client = connected.join().unwrap().unwrap();
         std::fs::remove_file(path).unwrap();
         let log = Arc::<Mutex<Log>>::default();
         let meet = Arc::new(Barrier::new(1));
@@ -495,9 +509,9 @@ fn messages_alone() {
             log: log.clone(),
             meet,
         };
-        let server = std::thread::spawn(move || serve(ring.as_mut(), spare, echo, MAX, 1));
+        let server = std::thread::spawn(move || serve(ring, spare, echo, MAX, 1));
         if asks {
-            let offer = ask(client.as_mut(), MAX).unwrap();
+            let offer = ask(client.as_ref(), MAX).unwrap();
             assert_eq!((offer.errno, offer.max_message), (libc::EOPNOTSUPP, MAX));
         }
         for number in 0..3 {
@@ -508,7 +522,7 @@ fn messages_alone() {
         }
         assert_eq!(log.lock().unwrap().requests.len(), 3);
         // Later than first it is no greeting.
-        assert!(ask(client.as_mut(), MAX).is_err());
+        assert!(ask(client.as_ref(), MAX).is_err());
         assert!(server.join().unwrap().is_err());
     }
 }
@@ -547,6 +561,72 @@ fn calls_of_several_threads_are_under_way_at_once() {
     drop(log);
     assert!(world.grown.load(Ordering::Relaxed) > THREADS);
     assert_eq!(client.counts().total().home, 0);
+}
+
+/// Calls for which there is no lane or no carrier go by ring, where they wait for each other as
+/// well, and what other threads do still does not wait for them.
+#[test]
+fn more_calls_than_lanes_are_under_way_at_once() {
+    const THREADS: u32 = 40;
+    for carriers in [2, 4, u32::MAX] {
+        let mut world = World::meeting(THREADS as usize + 1);
+        world.carriers.store(carriers, Ordering::Relaxed);
+        let client = world.client(u32::MAX, Refused::Fail);
+        let meet = |number: u32| {
+            let mut reply = Vec::new();
+            let request = request(MEET, number, 10, 100);
+            let called = client.call(&[IoSlice::new(&request)], &mut reply, true);
+            called.unwrap();
+            assert_eq!(reply[..4], number.to_le_bytes());
+        };
+        std::thread::scope(|scope| {
+            for number in 0..THREADS {
+                scope.spawn(move || meet(number));
+            }
+            for number in (100..200).step_by(2) {
+                assert_eq!(call(&client, number, 0, 12).unwrap(), number.to_le_bytes());
+            }
+            meet(THREADS);
+        });
+        let lanes = u64::from(carriers.min(LANES as u32)) - 1;
+        let counts = client.counts().of(MEET);
+        assert_eq!(counts.delegated, lanes);
+        assert_eq!(counts.home, u64::from(THREADS) + 1 - lanes);
+    }
+}
+
+/// A client that makes too many calls at once by message is refused some, and no other request.
+#[test]
+fn the_number_of_workers_is_bounded() {
+    const MOST: usize = 3;
+    let (client, server) = wormhole_transport::pair(&Limits::default()).unwrap();
+    let meet = Arc::new(Barrier::new(MOST + 1));
+    let echo = Echo {
+        log: Arc::default(),
+        meet: meet.clone(),
+    };
+    let server = std::thread::spawn(move || work(server, echo, MOST));
+    let call = |function: u16| {
+        let mut reply = Vec::new();
+        let request = request(function, 1, 0, 12);
+        client.call(&[IoSlice::new(&request)], &mut reply).unwrap();
+        reply
+    };
+    let (answer, answers) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..=MOST {
+            let answer = answer.clone();
+            scope.spawn(move || answer.send(call(MEET)).unwrap());
+        }
+        assert_eq!(answers.recv().unwrap(), b"refused");
+        assert_eq!(call(ECHO), 1u32.to_le_bytes());
+        meet.wait();
+        for _ in 0..MOST {
+            assert_eq!(answers.recv().unwrap(), 1u32.to_le_bytes());
+        }
+    });
+    drop(client);
+    server.join().unwrap().unwrap();
 }
 
 /// Whatever the number of threads, each one's requests are carried out in its order, and what

@@ -14,7 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_DEVICE_NOT_AVAILABLE, CL_OUT_OF_RESOURCES};
-use wormhole_opencl_protocol::frame::{ReplyFrame, Request, PRINTED};
+use wormhole_opencl_protocol::frame::{ReplyFrame, Request, ALONE, PRINTED};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::pitched::Pitched;
 use wormhole_opencl_protocol::types::cl_int;
@@ -25,7 +25,7 @@ use wormhole_vmfunc::Counts;
 use crate::api;
 use crate::area::{Area, Part};
 use crate::log::{self, Level};
-use crate::stats;
+use crate::{stats, threads};
 
 /// Status of every call while the server cannot be reached.
 const LOST: cl_int = CL_DEVICE_NOT_AVAILABLE;
@@ -320,7 +320,11 @@ impl Connection {
         // Until the data that comes with it is where it belongs.
         let _call = Call::begin(self);
         let mut reply = REPLY.try_with(RefCell::take).unwrap_or_default();
-        let frame = request.frame();
+        let flags = match R::BLOCKING && threads::is_alone() {
+            true => ALONE,
+            false => 0,
+        };
+        let frame = request.flagged(flags);
         let result = self.client.call(&frame.parts(), &mut reply, R::BLOCKING);
         let answer = match self.sent(result) {
             Err(status) => Err(status),

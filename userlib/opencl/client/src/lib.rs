@@ -35,6 +35,7 @@ mod queue;
 mod rect;
 mod registry;
 mod stats;
+mod threads;
 mod transfer;
 mod unload;
 mod volume;

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What stands around a message.
 //!
-//! A request is the function's number (`u16`), reserved bits (`u16`, zero) and
-//! its fields. A reply is the status (`i32`), how many transfers have been handed over
-//! so far, also with other threads' replies (`u64`), those that are with this one, and,
+//! A request is the function's number (`u16`), flags (`u16`) and its fields. A reply is
+//! the status (`i32`), how many transfers have been handed over so far, also with other threads' replies (`u64`), those that are with this one, and,
 //! if the status is `CL_SUCCESS`, the fields of the function's reply.
 
+use crate::api::BLOCKING;
 use crate::constants::CL_SUCCESS;
 use crate::types::cl_int;
 use crate::wire::{Malformed, Reader, Wire, Writer};
+
+/// Flag of a request: the program has no other thread that could have another one, so that
+/// none has to wait for this one, however long it takes.
+pub const ALONE: u16 = 1;
 
 /// A message from client to server.
 pub trait Request<'a>: Wire<'a> {
@@ -21,9 +25,14 @@ pub trait Request<'a>: Wire<'a> {
 
     /// The whole request.
     fn frame(&self) -> Writer<'a> {
+        self.flagged(0)
+    }
+
+    /// The whole request, with flags.
+    fn flagged(&self, flags: u16) -> Writer<'a> {
         let mut w = Writer::new();
         Self::FUNCTION.put(&mut w);
-        0u16.put(&mut w);
+        flags.put(&mut w);
         self.put(&mut w);
         w
     }
@@ -32,14 +41,29 @@ pub trait Request<'a>: Wire<'a> {
 /// Splits a request into its function's number and its fields.
 ///
 /// # Errors
-/// If it is too short or uses reserved bits.
+/// If it is too short or has unknown flags.
 pub fn open_request(bytes: &[u8]) -> Result<(u16, Reader<'_>), Malformed> {
+    let (function, _, r) = open(bytes)?;
+    Ok((function, r))
+}
+
+fn open(bytes: &[u8]) -> Result<(u16, u16, Reader<'_>), Malformed> {
     let mut r = Reader::new(bytes);
     let function = u16::get(&mut r)?;
-    match u16::get(&mut r)? {
-        0 => Ok((function, r)),
-        bits => Err(Malformed::Reserved(bits)),
+    let flags = u16::get(&mut r)?;
+    match flags & !ALONE {
+        0 => Ok((function, flags, r)),
+        unknown => Err(Malformed::Reserved(unknown)),
     }
+}
+
+/// Whether a call may take long, and others may come meanwhile. What is no request does not.
+pub fn blocks(bytes: &[u8]) -> bool {
+    let Ok((function, flags, _)) = open(bytes) else {
+        return false;
+    };
+    let blocking = BLOCKING.get(usize::from(function));
+    flags & ALONE == 0 && blocking == Some(&true)
 }
 
 /// Stands for the number of a read with what kernels printed, which goes to the program's

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::argument::ArgKind;
 use wormhole_opencl_protocol::constants::{CL_OUT_OF_RESOURCES, CL_SUCCESS};
-use wormhole_opencl_protocol::frame::{open_request, Landed, PRINTED};
+use wormhole_opencl_protocol::frame::{blocks, open_request, Landed, PRINTED};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::{Malformed, Wire, Writer};
@@ -125,6 +125,21 @@ impl Session {
         answered: bool,
     ) -> Result<Option<Result<Vec<u8>, cl_int>>, Malformed> {
         carry_out(&mut self.0.lock(), request, answered)
+    }
+
+    /// Whether a call may take long, and other requests may come meanwhile.
+    pub fn blocks(request: &[u8]) -> bool {
+        blocks(request)
+    }
+
+    /// Replies to a call that is not carried out since too many are under way.
+    ///
+    /// # Errors
+    /// If the reply cannot be given.
+    pub fn refuse(&self, reply: &mut Reply<'_>) -> Result<(), ServeError> {
+        let handed = self.0.lock().pending.handed();
+        give(reply, Err(CL_OUT_OF_RESOURCES), handed, &[], &[])?;
+        Ok(())
     }
 
     /// Carries out one request, and gives the reply to it if it is a call.
