@@ -24,6 +24,8 @@ pub enum Transport {
 pub const ONE_DEVICE: &str = "basic";
 /// That, and one whose compute units are the cores of this machine.
 pub const TWO_DEVICES: &str = "cpu-minimal cpu";
+/// PoCL's device that has threads of its own, and whose commands wait for events of the user's.
+pub const THREADED: &str = "pthread";
 
 /// Environment for whatever loads the vendor's OpenCL.
 pub fn vendor_environment(command: &mut Command) {

@@ -26,7 +26,7 @@ pub fn compile(source: &str) -> PathBuf {
         .args(["-std=c11", "-Wall", "-Wextra", "-Wno-unused", "-O1", "-o"])
         .arg(&program)
         .arg(&source)
-        .args(["-lOpenCL", "-lm"])
+        .args(["-lOpenCL", "-lm", "-pthread"])
         .status()
         .expect("a C compiler");
     assert!(status.success(), "{} does not compile", source.display());

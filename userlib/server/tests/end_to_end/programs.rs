@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::daemon::{library, vendor_environment, Daemon, Transport, ONE_DEVICE, TWO_DEVICES};
+use crate::daemon::{library, vendor_environment, Daemon, Transport, ONE_DEVICE, THREADED, TWO_DEVICES};
 use crate::program::{compile, last_line, run, stdout_of};
 
 fn on_server(transport: Transport, program: &Path) -> String {
@@ -226,6 +226,11 @@ fn boxes_of_buffers_are_moved_as_the_vendor_does() {
 #[test]
 fn images_are_those_of_the_vendor() {
     agrees("tests/end_to_end/images.c");
+}
+
+#[test]
+fn commands_wait_for_events() {
+    agrees_on(THREADED, "tests/end_to_end/events.c");
 }
 
 #[test]
