@@ -15,14 +15,14 @@ use crate::model::{Api, Call, Element, Function, Param, Role, Typed};
 /// # Errors
 /// If the generator made no valid Rust.
 pub fn generate(api: &Api) -> anyhow::Result<String> {
-    let entries = api.functions.iter().map(|function| entry(api, function));
+    let entries = api.of_table().map(|function| entry(api, function));
     let marshal = api
         .functions
         .iter()
         .filter(|f| f.travels() || f.refused())
         .filter(|f| f.message.is_none() && !matches!(f.call, Call::Release))
         .map(|function| marshal(api, function));
-    let names = api.functions.iter().map(|function| &function.name);
+    let names = api.of_table().map(|function| &function.name);
     let releases = api.handles.iter().filter_map(|handle| {
         let release = handle.release.as_ref()?;
         let function = api.functions.iter().find(|f| f.name == *release)?;

@@ -16,6 +16,7 @@
 //! | attribute | meaning |
 //! |---|---|
 //! | `since(1.2)`, `extension("…")` | what brought it |
+//! | `wire` | it is no function of the API, but one that the two ends have for themselves; behind all others |
 //! | `call(sync)`, `call(posted)`, `call(sync if … else posted)` | whether the caller waits for the answer |
 //! | `call(local)` | answered by the client library |
 //! | `call(retain)`, `call(release)` | local references; the last release is posted |

@@ -8,8 +8,8 @@ use syn::{Expr, Ident, LitStr, Path, Type};
 pub struct Api {
     /// Kinds of handles, in order of description.
     pub handles: Vec<HandleKind>,
-    /// Functions in the order of the dispatch table. A function's index is
-    /// its number on the wire.
+    /// Functions in the order of the dispatch table, and then those of the wire
+    /// alone. A function's index is its number on the wire.
     pub functions: Vec<Function>,
 }
 
@@ -34,6 +34,8 @@ pub enum Since {
     Core(u32, u32),
     /// Name of the extension.
     Extension(String),
+    /// It is no function of the API: the two ends have it for themselves.
+    Wire,
 }
 
 /// How a call travels.
@@ -236,6 +238,11 @@ pub struct Typed {
 }
 
 impl Api {
+    /// The functions of the API itself: those that have a place in the dispatch table.
+    pub fn of_table(&self) -> impl Iterator<Item = &Function> {
+        self.functions.iter().filter(|f| f.since != Since::Wire)
+    }
+
     /// The kind whose C type is `ty`.
     pub fn handle(&self, ty: &Type) -> Option<&HandleKind> {
         let Type::Path(path) = ty else { return None };

@@ -309,6 +309,10 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
             "extension" => {
                 version = Some(Since::Extension(attr.parse_args::<LitStr>()?.value()));
             }
+            "wire" => {
+                attr.meta.require_path_only()?;
+                version = Some(Since::Wire);
+            }
             "call" => class = Some(call(attr)?),
             "refused" => class = Some(Call::Refused(attr.parse_args()?)),
             "stub" => class = Some(Call::Stub(attr.parse_args()?)),
@@ -470,9 +474,9 @@ fn consistent(function: &Function) -> Result<()> {
         }
         _ => {}
     }
-    if function.message.is_some()
-        && (function.custom.client.is_none() || function.custom.server.is_none())
-    {
+    // One of the wire alone is no function of the client's.
+    let client = function.custom.client.is_some() || function.since == Since::Wire;
+    if function.message.is_some() && !(client && function.custom.server.is_some()) {
         return Err(Error::new(
             function.name.span(),
             "#[message] needs both sides by hand",

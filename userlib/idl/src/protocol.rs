@@ -14,7 +14,7 @@ use crate::model::{Api, Function};
 /// # Errors
 /// If the generator made no valid Rust.
 pub fn generate(api: &Api) -> anyhow::Result<String> {
-    let types = api.functions.iter().map(function_type);
+    let types = api.of_table().map(function_type);
     let table = dispatch_table(api);
     let kinds = kinds(api);
     let messages = api
@@ -57,7 +57,7 @@ fn function_type(function: &Function) -> TokenStream {
 }
 
 fn dispatch_table(api: &Api) -> TokenStream {
-    let fields = api.functions.iter().map(|function| {
+    let fields = api.of_table().map(|function| {
         let name = &function.name;
         let ty = format_ident!("{}_fn", name);
         quote!(pub #name: #ty)

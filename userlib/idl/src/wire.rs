@@ -51,7 +51,7 @@ Frames
 ======
 
 ======================= ======================================================
-request                 number of the function, 2 bytes; 2 bytes of 0; the
+request                 number of the function, 2 bytes; flags, 2 bytes; the
                         function's fields
 reply                   status, 4 bytes; how many non-blocking reads were handed over
                         so far, 8 bytes; a list of those handed over with this reply:
@@ -59,6 +59,9 @@ reply                   status, 4 bytes; how many non-blocking reads were handed
                         failed; number 0, which is not counted, is what kernels
                         printed; and, if the status is 0, the function's fields
 ======================= ======================================================
+
+Flag 1 of a request says that the program has one thread, so that no other request can come
+before the reply. The other flags are 0.
 
 A posted request that fails puts its status on an account, that of the object named below, unless
 there is one. The call that reports the account fails with that status.

@@ -723,7 +723,9 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[custom(client = crate::event::set_callback, server = crate::callback::of_event)]
+    #[message(request(event: Handle, command_exec_callback_type: cl_int, callback: u64), reply())]
     pub fn clSetEventCallback(
         event: cl_event, command_exec_callback_type: cl_int,
         pfn_notify: Option<unsafe extern "C" fn(event: cl_event, event_command_status: cl_int, user_data: *mut c_void)>,
@@ -742,7 +744,9 @@ unsafe extern "C" {
     ) -> cl_mem;
 
     #[since(1.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[custom(client = crate::memory::set_destructor_callback, server = crate::callback::of_memory)]
+    #[message(request(memobj: Handle, callback: u64), reply())]
     pub fn clSetMemObjectDestructorCallback(
         memobj: cl_mem,
         pfn_notify: Option<unsafe extern "C" fn(memobj: cl_mem, user_data: *mut c_void)>,
@@ -1267,4 +1271,13 @@ unsafe extern "C" {
         pfn_notify: Option<unsafe extern "C" fn(context: cl_context, user_data: *mut c_void)>,
         user_data: *mut c_void,
     ) -> cl_int;
+
+    // Waits until the vendor has called some of the callbacks that are registered here: their
+    // numbers, each with its status.
+    #[wire]
+    #[call(sync)]
+    #[blocking]
+    #[custom(server = crate::callback::await_called)]
+    #[message(request(), reply(callbacks: Vec<u64>, statuses: Vec<cl_int>))]
+    pub fn awaitCallbacks() -> cl_int;
 }

@@ -317,15 +317,26 @@ impl Connection {
         take: impl FnOnce(R::Reply<'_>) -> T,
     ) -> Result<T, cl_int> {
         stats::count_sync();
-        // Until the data that comes with it is where it belongs.
-        let _call = Call::begin(self);
-        let mut reply = REPLY.try_with(RefCell::take).unwrap_or_default();
         let flags = match R::BLOCKING && threads::is_alone() {
             true => ALONE,
             false => 0,
         };
         let frame = request.flagged(flags);
-        let result = self.client.call(&frame.parts(), &mut reply, R::BLOCKING);
+        self.exchange::<R, T>(take, |reply| {
+            self.client.call(&frame.parts(), reply, R::BLOCKING)
+        })
+    }
+
+    /// Has `send` make the call of a request of this kind.
+    fn exchange<'a, R: Request<'a>, T>(
+        &self,
+        take: impl FnOnce(R::Reply<'_>) -> T,
+        send: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<T, cl_int> {
+        // Until the data that comes with it is where it belongs.
+        let _call = Call::begin(self);
+        let mut reply = REPLY.try_with(RefCell::take).unwrap_or_default();
+        let result = send(&mut reply);
         let answer = match self.sent(result) {
             Err(status) => Err(status),
             Ok(()) => match self.open::<R>(&reply) {
@@ -447,6 +458,19 @@ pub(crate) fn call<'a, R: Request<'a>, T>(
     take: impl FnOnce(R::Reply<'_>) -> T,
 ) -> Result<T, cl_int> {
     connection()?.call(request, take)
+}
+
+/// As [`call`], for one that waits in the server for something to happen, however long.
+///
+/// # Errors
+/// As there.
+pub(crate) fn wait<'a, R: Request<'a>, T>(
+    request: &R,
+    take: impl FnOnce(R::Reply<'_>) -> T,
+) -> Result<T, cl_int> {
+    let connection = connection()?;
+    let frame = request.frame();
+    connection.exchange::<R, T>(take, |reply| connection.client.wait(&frame.parts(), reply))
 }
 
 /// Whether the data of one more read may be left to land later. It all comes

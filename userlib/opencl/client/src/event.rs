@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Events: the command that one stands for.
+//! Events: the command that one stands for, and what is called when it comes to pass.
 
 use std::ffi::c_void;
 
-use wormhole_opencl_protocol::api::Kind;
+use wormhole_opencl_protocol::api::{ClSetEventCallback, Kind};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::types::{cl_event, cl_event_info, cl_int, cl_profiling_info};
 
 use crate::api::marshal;
+use crate::callback::{self, Callback, Cookie, OfEvent};
 use crate::object::{Object, Shadow};
-use crate::registry;
+use crate::{connection, registry};
 
 /// Queries that the client answers itself.
 pub(crate) fn answer(event: &Object, name: cl_event_info) -> Option<Result<Vec<u8>, cl_int>> {
@@ -53,4 +54,31 @@ pub(crate) unsafe fn profiling(
             param_value_size_ret,
         )
     }
+}
+
+/// `clSetEventCallback`.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn set_callback(
+    event: cl_event,
+    command_exec_callback_type: cl_int,
+    pfn_notify: Option<OfEvent>,
+    user_data: *mut c_void,
+) -> Result<(), cl_int> {
+    let object = registry::get(Kind::Event, event as usize)?;
+    let function = pfn_notify.ok_or(CL_INVALID_VALUE)?;
+    if !(CL_COMPLETE..=CL_SUBMITTED).contains(&command_exec_callback_type) {
+        return Err(CL_INVALID_VALUE);
+    }
+    let event = object.handle();
+    let callback = Callback::Event(object, function, Cookie(user_data));
+    callback::register(callback, |callback| {
+        let request = ClSetEventCallback {
+            event,
+            command_exec_callback_type,
+            callback,
+        };
+        connection::call(&request, |_| ())
+    })
 }

@@ -15,6 +15,7 @@
 //! `clIcdGetPlatformIDsKHR` alone.
 
 mod area;
+mod callback;
 mod connection;
 mod context;
 mod device;

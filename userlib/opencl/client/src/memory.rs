@@ -5,14 +5,15 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
-use wormhole_opencl_protocol::api::Kind;
+use wormhole_opencl_protocol::api::{ClSetMemObjectDestructorCallback, Kind};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
+use crate::callback::{self, Callback, Cookie, OfMemory};
 use crate::object::{Object, Shadow};
 use crate::transfer::{self, Range, Wanted};
-use crate::{input, registry};
+use crate::{connection, input, registry};
 
 pub(crate) const HOST_ACCESS: cl_mem_flags =
     CL_MEM_HOST_WRITE_ONLY | CL_MEM_HOST_READ_ONLY | CL_MEM_HOST_NO_ACCESS;
@@ -262,4 +263,26 @@ pub(crate) fn answer(buffer: &Object, name: cl_mem_info) -> Option<Result<Vec<u8
         _ => return Some(Err(CL_INVALID_VALUE)),
     };
     Some(Ok(value))
+}
+
+/// `clSetMemObjectDestructorCallback`.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn set_destructor_callback(
+    memobj: cl_mem,
+    pfn_notify: Option<OfMemory>,
+    user_data: *mut c_void,
+) -> Result<(), cl_int> {
+    let object = registry::get(Kind::Mem, memobj as usize)?;
+    let function = pfn_notify.ok_or(CL_INVALID_VALUE)?;
+    let (weak, address) = (Arc::downgrade(&object), memobj as usize);
+    let callback = Callback::Memory(weak, address, function, Cookie(user_data));
+    callback::register(callback, |callback| {
+        let request = ClSetMemObjectDestructorCallback {
+            memobj: object.handle(),
+            callback,
+        };
+        connection::call(&request, |_| ())
+    })
 }

@@ -7,6 +7,7 @@ use crate::types::{cl_bitfield, cl_context_properties, cl_int, cl_uint};
 
 // Statuses and other signed numbers.
 pub const CL_COMPLETE: cl_int = 0x0;
+pub const CL_SUBMITTED: cl_int = 0x2;
 pub const CL_SUCCESS: cl_int = 0;
 pub const CL_DEVICE_NOT_AVAILABLE: cl_int = -2;
 pub const CL_OUT_OF_RESOURCES: cl_int = -5;

@@ -16,6 +16,7 @@
 
 mod account;
 mod binaries;
+mod callback;
 mod check;
 mod context;
 mod device;

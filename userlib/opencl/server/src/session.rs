@@ -20,6 +20,7 @@ use wormhole_vmfunc::Reply;
 use crate::account::Accounts;
 use crate::api::{dispatch, Vendor};
 use crate::binaries::Binaries;
+use crate::callback::Callbacks;
 use crate::check::Refusal;
 use crate::live::Live;
 use crate::memory::Memory;
@@ -70,6 +71,7 @@ pub struct State {
     pub(crate) objects: Objects,
     pub(crate) accounts: Accounts,
     pub(crate) pending: Pending,
+    pub(crate) callbacks: Arc<Callbacks>,
     /// What the arguments of each kernel are.
     pub(crate) args: FxHashMap<Handle, Vec<ArgKind>>,
     pub(crate) binaries: Binaries,
@@ -87,6 +89,7 @@ impl Session {
             objects: Objects::new(limits.max_objects),
             accounts: Accounts::default(),
             pending: Pending::default(),
+            callbacks: Arc::default(),
             args: FxHashMap::default(),
             binaries,
             printed: Printed::default(),

@@ -6,13 +6,22 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::daemon::{icd, Daemon, Transport, PATIENCE};
+use crate::daemon::{icd, Daemon, Transport, PATIENCE, THREADED};
 use crate::program::{compile, run, stdout_of, wait};
 
 /// A client in the middle of a call that the server never answers, and the
 /// rest of its output.
 fn busy(daemon: &Daemon) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut command = Command::new(compile("tests/end_to_end/busy.c"));
+    let command = Command::new(compile("tests/end_to_end/busy.c"));
+    begin(daemon, command, "busy\n")
+}
+
+/// A client that has said this, and the rest of its output.
+fn begin(
+    daemon: &Daemon,
+    mut command: Command,
+    says: &str,
+) -> (Child, BufReader<std::process::ChildStdout>) {
     daemon.point(&mut command);
     let mut child = command
         .env("WORMHOLE_LOG", "error")
@@ -23,7 +32,7 @@ fn busy(daemon: &Daemon) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut line = String::new();
     stdout.read_line(&mut line).expect("it says something");
-    assert_eq!(line, "busy\n");
+    assert_eq!(line, says);
     (child, stdout)
 }
 
@@ -75,6 +84,39 @@ fn a_killed_server_process_is_an_error_over_tcp() {
 #[test]
 fn a_killed_server_process_is_an_error_over_the_ring() {
     server_process_killed(Transport::Memfd);
+}
+
+/// What the program has to be told is told when the server can no longer tell it.
+#[test]
+fn callbacks_are_called_when_the_server_is_lost() {
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        let mut daemon = Daemon::start_on(THREADED, transport, [] as [&str; 0]);
+        let mut command = Command::new(compile("tests/end_to_end/callbacks.c"));
+        command.arg("lost");
+        let (client, mut stdout) = begin(&daemon, command, "waiting\n");
+        kill(daemon.wait_for_client());
+        let mut lines = String::new();
+        std::io::Read::read_to_string(&mut stdout, &mut lines).expect("it says what it got");
+        let output = wait(client);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(lines, "all as expected\n", "{stderr}");
+        daemon.stop();
+    }
+}
+
+/// Nothing is left behind, although callbacks were to come, and a child was there.
+#[test]
+fn a_program_ends_before_its_callbacks() {
+    for transport in [Transport::Tcp, Transport::Memfd] {
+        let mut daemon = Daemon::start_on(THREADED, transport, [] as [&str; 0]);
+        let mut command = Command::new(compile("tests/end_to_end/callbacks.c"));
+        daemon.point(&mut command);
+        let stdout = stdout_of(&run(command.arg("left")));
+        assert!(stdout.ends_with("all as expected\n"), "{stdout}");
+        let child = daemon.wait_for_client();
+        wait_until_gone(child);
+        daemon.stop();
+    }
 }
 
 #[test]

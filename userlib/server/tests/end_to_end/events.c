@@ -325,5 +325,6 @@ int main(int argc, char **argv)
 		threads_wait(count);
 	OK(clReleaseProgram(program));
 	OK(clReleaseMemObject(buffer));
+	close_device();
 	return finish();
 }

@@ -375,7 +375,7 @@ fn what_is_no_message_ends_the_connection() {
         let mut long = good.clone();
         long.push(0);
         let mut reserved = good.clone();
-        reserved[2] = 1;
+        reserved[2] = 2;
         let sequence = [50, 0, 0, 0].iter().chain(&[0xff; 64]).copied().collect();
         let messages: [Vec<u8>; 8] = [
             vec![],

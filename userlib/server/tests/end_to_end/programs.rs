@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::daemon::{library, vendor_environment, Daemon, Transport, ONE_DEVICE, THREADED, TWO_DEVICES};
+use crate::daemon::{
+    library, vendor_environment, Daemon, Transport, ONE_DEVICE, THREADED, TWO_DEVICES,
+};
 use crate::program::{compile, last_line, run, stdout_of};
 
 fn on_server(transport: Transport, program: &Path) -> String {
@@ -241,6 +243,11 @@ fn programs_are_compiled_and_linked_as_the_vendor_does() {
 #[test]
 fn devices_are_parted_as_the_vendor_does() {
     agrees_on(TWO_DEVICES, "tests/end_to_end/devices.c");
+}
+
+#[test]
+fn callbacks_are_called() {
+    agrees_on(THREADED, "tests/end_to_end/callbacks.c");
 }
 
 #[test]

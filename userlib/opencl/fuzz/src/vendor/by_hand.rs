@@ -36,6 +36,8 @@ pub fn replace(table: Vendor) -> Vendor {
         clGetEventInfo: Some(clGetEventInfo),
         clWaitForEvents: Some(clWaitForEvents),
         clFinish: Some(clFinish),
+        clSetEventCallback: Some(clSetEventCallback),
+        clSetMemObjectDestructorCallback: Some(clSetMemObjectDestructorCallback),
         ..table
     }
 }
@@ -570,4 +572,37 @@ unsafe extern "C" fn clFinish(queue: cl_command_queue) -> cl_int {
         }
         played.status()
     })
+}
+
+/// Calls back at once: who waits for it must not wait for ever.
+unsafe extern "C" fn clSetEventCallback(
+    event: cl_event,
+    of: cl_int,
+    function: Option<unsafe extern "C" fn(cl_event, cl_int, *mut c_void)>,
+    cookie: *mut c_void,
+) -> cl_int {
+    // SAFETY: the same function, and what the other one was given for.
+    unsafe {
+        let status = generated::clSetEventCallback(event, of, function, cookie);
+        if let (CL_SUCCESS, Some(function)) = (status, function) {
+            function(event, of, cookie);
+        }
+        status
+    }
+}
+
+/// As that of events.
+unsafe extern "C" fn clSetMemObjectDestructorCallback(
+    memory: cl_mem,
+    function: Option<unsafe extern "C" fn(cl_mem, *mut c_void)>,
+    cookie: *mut c_void,
+) -> cl_int {
+    // SAFETY: as above.
+    unsafe {
+        let status = generated::clSetMemObjectDestructorCallback(memory, function, cookie);
+        if let (CL_SUCCESS, Some(function)) = (status, function) {
+            function(memory, cookie);
+        }
+        status
+    }
 }
