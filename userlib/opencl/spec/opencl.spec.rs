@@ -154,13 +154,12 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
-    #[custom(client = crate::memory::create_buffer)]
+    #[custom(client = crate::memory::create_buffer, server = crate::buffer::create)]
     #[check(size != 0, CL_INVALID_BUFFER_SIZE)]
+    #[message(request(context: Handle, flags: u64, size: u64, data: Option<Data<'a>>, number: u64, new:
+        Handle), reply())]
     pub fn clCreateBuffer(
-        context: cl_context, flags: cl_mem_flags, size: usize,
-        #[input(bytes = size, when = flags & (CL_MEM_COPY_HOST_PTR | CL_MEM_USE_HOST_PTR) != 0,
-            mismatch = CL_INVALID_HOST_PTR)]
-        host_ptr: *mut c_void,
+        context: cl_context, flags: cl_mem_flags, size: usize, host_ptr: *mut c_void,
         errcode_ret: *mut cl_int,
     ) -> cl_mem;
 
@@ -530,8 +529,13 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(1.0)]
-    #[call(local)]
-    #[custom(client = crate::map::map_buffer)]
+    #[call(sync if blocking_map != 0 else posted)]
+    #[blocking]
+    #[defer(command_queue)]
+    #[report(command_queue)]
+    #[custom(client = crate::map::map_buffer, server = crate::buffer::map)]
+    #[message(request(command_queue: Handle, buffer: Handle, blocking: u8, map_flags: u64, offset: u64,
+        size: u64, place: u64, event_wait_list: Vec<Handle>, event: Handle), reply())]
     pub fn clEnqueueMapBuffer(
         command_queue: cl_command_queue, buffer: cl_mem, blocking_map: cl_bool,
         map_flags: cl_map_flags, offset: usize, size: usize, num_events_in_wait_list: cl_uint,
@@ -550,8 +554,11 @@ unsafe extern "C" {
     ) -> *mut c_void;
 
     #[since(1.0)]
-    #[call(local)]
-    #[custom(client = crate::map::unmap)]
+    #[call(posted)]
+    #[defer(command_queue)]
+    #[custom(client = crate::map::unmap, server = crate::buffer::unmap)]
+    #[message(request(command_queue: Handle, memobj: Handle, place: u64, event_wait_list: Vec<Handle>,
+        event: Handle), reply())]
     pub fn clEnqueueUnmapMemObject(
         command_queue: cl_command_queue, memobj: cl_mem, mapped_ptr: *mut c_void,
         num_events_in_wait_list: cl_uint, event_wait_list: *const cl_event, event: *mut cl_event,

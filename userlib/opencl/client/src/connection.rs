@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
@@ -23,7 +23,7 @@ use wormhole_transport::{Config, Error};
 use wormhole_vmfunc::Counts;
 
 use crate::api;
-use crate::area::{Area, Part};
+use crate::area::{Area, Part, Use};
 use crate::log::{self, Level};
 use crate::{stats, threads};
 
@@ -82,13 +82,14 @@ impl Drop for Call<'_> {
     }
 }
 
-/// What a transfer needs until it has completed.
+/// What the server uses until it says that it does no longer: a transfer has completed, or a buffer is
+/// destroyed.
 pub(crate) struct Landing {
     queue: Handle,
     /// Where the data of a read goes.
     target: Option<Target>,
     /// Where the server takes or puts the data; else a read's comes with a reply.
-    part: Option<Part>,
+    part: Option<Arc<Part>>,
 }
 
 /// # Invariants
@@ -116,7 +117,7 @@ impl Landing {
     pub(crate) unsafe fn read(
         pointer: *mut u8,
         len: usize,
-        part: Option<Part>,
+        part: Option<Arc<Part>>,
         queue: Handle,
     ) -> Self {
         let pointer = pointer as usize;
@@ -148,8 +149,8 @@ impl Landing {
         }
     }
 
-    /// Of a write from `part`.
-    pub(crate) fn write(part: Part, queue: Handle) -> Self {
+    /// Of what needs `part` alone: a write from there, say.
+    pub(crate) fn part(part: Arc<Part>, queue: Handle) -> Self {
         Landing {
             queue,
             target: None,
@@ -490,8 +491,33 @@ pub(crate) fn may_post_read(len: usize) -> bool {
 
 /// A part of the memory that the server has, too, if there is such memory and so much of
 /// it is free.
-pub(crate) fn take(len: usize) -> Option<Part> {
-    connection().ok()?.area.as_ref()?.take(len)
+pub(crate) fn take(len: usize, usage: Use) -> Option<Part> {
+    connection().ok()?.area.as_ref()?.take(len, usage)
+}
+
+/// Sends a request, and keeps `part` until the server tells that it uses it no longer.
+/// `request` gets the number for that.
+///
+/// # Errors
+/// As for [`call`]. Then the server does not use it.
+pub(crate) fn call_giving<'a, R: Request<'a>>(
+    part: Part,
+    request: impl FnOnce(u64) -> R,
+) -> Result<(), cl_int> {
+    let connection = connection()?;
+    let number = {
+        let mut reads = connection.reads();
+        reads.last += 1;
+        let number = reads.last;
+        let landing = Landing::part(Arc::new(part), Handle::NULL);
+        reads.waiting.insert(number, landing);
+        number
+    };
+    let called = connection.call(&request(number), |_| ());
+    if called.is_err() {
+        connection.reads().waiting.remove(&number);
+    }
+    called
 }
 
 /// Sends a request for a transfer that completes later. `request` gets its number.

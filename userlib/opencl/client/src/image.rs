@@ -307,6 +307,7 @@ pub(crate) unsafe fn create(
         host_ptr,
         offset: 0,
         maps: AtomicU32::new(0),
+        shared: None,
         image: Some(image),
     });
     Ok(new.publish() as cl_mem)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Mapping: memory of the client that is read from the buffer or image at map
-//! and, if mapped for writing, written to it at unmap.
+//! Mapping. A buffer whose contents both sides have is mapped by the vendor's library,
+//! and nothing moves. For others there is memory, where it can be such that both sides have,
+//! which is read from the buffer or image at map and, if mapped for writing, written to it
+//! at unmap.
 
 use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::collections::HashMap;
@@ -8,13 +10,16 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use wormhole_opencl_protocol::api::{ClEnqueueMarkerWithWaitList, Kind};
+use wormhole_opencl_protocol::api::{
+    ClEnqueueMapBuffer, ClEnqueueMarkerWithWaitList, ClEnqueueUnmapMemObject, Kind,
+};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::*;
 
-use crate::image::Part;
-use crate::object::{Object, Shadow};
+use crate::area::{Part, Use};
+use crate::image;
+use crate::object::{Object, Shadow, Shared};
 use crate::transfer::{self, Range, Wanted};
 use crate::volume::Volume;
 use crate::{connection, input, registry};
@@ -22,23 +27,39 @@ use crate::{connection, input, registry};
 /// Alignment of mapped memory: that of the largest type, `long16`.
 const ALIGN: usize = 128;
 
-/// Memory of the client behind a mapping.
+/// Memory behind a mapping.
+enum Backing {
+    Own(Own),
+    /// The server reads and writes it.
+    Shared(Arc<Part>),
+}
+
+impl Backing {
+    fn address(&self) -> usize {
+        match self {
+            Backing::Own(own) => own.pointer,
+            Backing::Shared(part) => part.shared().address,
+        }
+    }
+}
+
+/// Memory of the client's own.
 ///
 /// # Invariants
 /// `pointer` was allocated with `layout` and is freed by nobody else.
-struct Backing {
+struct Own {
     pointer: usize,
     layout: Layout,
 }
 
-impl Backing {
+impl Own {
     fn new(size: usize) -> Result<Self, cl_int> {
         let layout = Layout::from_size_align(size, ALIGN).map_err(|_| CL_OUT_OF_HOST_MEMORY)?;
         // SAFETY: the caller gives a size that is not 0.
         let pointer = unsafe { alloc_zeroed(layout) };
         match pointer.is_null() {
             true => Err(CL_OUT_OF_HOST_MEMORY),
-            false => Ok(Backing {
+            false => Ok(Own {
                 pointer: pointer as usize,
                 layout,
             }),
@@ -46,7 +67,7 @@ impl Backing {
     }
 }
 
-impl Drop for Backing {
+impl Drop for Own {
     fn drop(&mut self) {
         connection::cancel(self.pointer, self.layout.size());
         // SAFETY: by the invariants.
@@ -56,7 +77,12 @@ impl Drop for Backing {
 
 /// What is mapped.
 enum Mapped {
-    Buffer { offset: usize, size: usize },
+    Buffer {
+        offset: usize,
+        size: usize,
+    },
+    /// The buffer's own memory, which the server has, too.
+    Shared(Shared),
     Image(Volume),
 }
 
@@ -149,9 +175,16 @@ pub(crate) unsafe fn map_buffer(
     let access = Access::of(map_flags);
     let range = Range::new(command_queue, buffer, offset, size, access.forbidden)?;
     access.check()?;
-    let Some(Shadow::Memory { host_ptr, maps, .. }) = range.buffer.shadow() else {
+    let Some(Shadow::Memory {
+        host_ptr,
+        maps,
+        shared,
+        ..
+    }) = range.buffer.shadow()
+    else {
         return Err(CL_INVALID_MEM_OBJECT);
     };
+    let blocking = blocking_map != CL_FALSE;
     // SAFETY: the caller promises it.
     let (waits, mut event) = unsafe {
         (
@@ -159,24 +192,49 @@ pub(crate) unsafe fn map_buffer(
             Wanted::new(event, &range.queue)?,
         )
     };
-    event.call_it(CL_COMMAND_MAP_BUFFER);
-    let (pointer, backing) = match host_ptr {
-        0 => {
-            let backing = Backing::new(size)?;
-            (backing.pointer, Some(backing))
-        }
-        base => (base + offset, None),
-    };
-    if access.invalidates {
-        marker(&range.queue, waits, event)?;
+    let (pointer, mapped, backing) = if let Some(shared) = shared {
+        let shared = shared.at(offset);
+        let request = ClEnqueueMapBuffer {
+            command_queue: range.queue.handle(),
+            buffer: range.buffer.handle(),
+            blocking: blocking.into(),
+            map_flags,
+            offset: offset as u64,
+            size: size as u64,
+            place: shared.place,
+            event_wait_list: waits,
+            event: event.handle(),
+        };
+        connection::send(&request, blocking)?;
+        event.give();
+        (shared.address, Mapped::Shared(shared), None)
     } else {
-        let blocking = blocking_map != CL_FALSE;
-        // SAFETY: the memory lives until it is unmapped, which cancels the read.
-        unsafe { transfer::read(&range, pointer as *mut u8, blocking, waits, event) }?;
-    }
+        event.call_it(CL_COMMAND_MAP_BUFFER);
+        let (pointer, backing) = match host_ptr {
+            0 => {
+                let backing = match connection::take(size, Use::Lasting) {
+                    Some(part) => Backing::Shared(Arc::new(part)),
+                    None => Backing::Own(Own::new(size)?),
+                };
+                (backing.address(), Some(backing))
+            }
+            base => (base + offset, None),
+        };
+        match &backing {
+            _ if access.invalidates => marker(&range.queue, waits, event)?,
+            Some(Backing::Shared(part)) => {
+                transfer::read_to(&range, part, blocking, waits, event)?;
+            }
+            // SAFETY: the memory lives until it is unmapped, which cancels the read.
+            _ => unsafe {
+                transfer::read(&range, pointer as *mut u8, blocking, waits, event)?;
+            },
+        }
+        (pointer, Mapped::Buffer { offset, size }, backing)
+    };
     maps.fetch_add(1, Ordering::Relaxed);
     let mapping = Mapping {
-        mapped: Mapped::Buffer { offset, size },
+        mapped,
         writes: access.writes,
         backing,
     };
@@ -205,7 +263,7 @@ pub(crate) unsafe fn map_image(
 ) -> Result<*mut c_void, cl_int> {
     let access = Access::of(map_flags);
     // SAFETY: the caller promises it.
-    let part = unsafe { Part::new(command_queue, image, origin, region, access.forbidden) }?;
+    let part = unsafe { image::Part::new(command_queue, image, origin, region, access.forbidden) }?;
     access.check()?;
     if image_row_pitch.is_null() || image_slice_pitch.is_null() && part.image().has_slices() {
         return Err(CL_INVALID_VALUE);
@@ -225,8 +283,8 @@ pub(crate) unsafe fn map_image(
     let (start, memory) = part.mapped()?;
     let (pointer, backing) = match host_ptr {
         0 => {
-            let backing = Backing::new(memory.len())?;
-            (backing.pointer, Some(backing))
+            let own = Own::new(memory.len())?;
+            (own.pointer, Some(Backing::Own(own)))
         }
         base => (base + start, None),
     };
@@ -277,7 +335,6 @@ pub(crate) unsafe fn unmap(
             Wanted::new(event, &queue)?,
         )
     };
-    event.call_it(CL_COMMAND_UNMAP_MEM_OBJECT);
     let key = (buffer.handle(), mapped_ptr as usize);
     let mapping = {
         let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -291,11 +348,24 @@ pub(crate) unsafe fn unmap(
     if let Some(Shadow::Memory { maps, .. }) = buffer.shadow() {
         maps.fetch_sub(1, Ordering::Relaxed);
     }
+    if let Mapped::Shared(shared) = mapping.mapped {
+        connection::post(&ClEnqueueUnmapMemObject {
+            command_queue: queue.handle(),
+            memobj: buffer.handle(),
+            place: shared.place,
+            event_wait_list: waits,
+            event: event.handle(),
+        })?;
+        event.give();
+        return Ok(());
+    }
+    event.call_it(CL_COMMAND_UNMAP_MEM_OBJECT);
     if !mapping.writes {
         return marker(&queue, waits, event);
     }
     let backing = mapping.backing;
     match mapping.mapped {
+        Mapped::Shared(_) => {}
         Mapped::Buffer { offset, size } => {
             let range = Range {
                 queue,
@@ -303,6 +373,9 @@ pub(crate) unsafe fn unmap(
                 offset,
                 size,
             };
+            if let Some(Backing::Shared(part)) = backing {
+                return transfer::write_from(&range, part, waits, event);
+            }
             // SAFETY: mapped memory is valid until here: ours is freed below, and the
             // program promised its own.
             let data = unsafe { input::bytes(mapped_ptr.cast(), size, CL_INVALID_VALUE) }?;

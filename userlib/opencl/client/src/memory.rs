@@ -5,15 +5,18 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
-use wormhole_opencl_protocol::api::{ClSetMemObjectDestructorCallback, Kind};
+use wormhole_opencl_protocol::api::{ClCreateBuffer, ClSetMemObjectDestructorCallback, Kind};
 use wormhole_opencl_protocol::constants::*;
+use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
+use crate::area::Use;
 use crate::callback::{self, Callback, Cookie, OfMemory};
-use crate::object::{Object, Shadow};
+use crate::object::{Object, Shadow, Shared};
+use crate::registry::{self, New};
 use crate::transfer::{self, Range, Wanted};
-use crate::{connection, input, registry};
+use crate::{connection, input};
 
 pub(crate) const HOST_ACCESS: cl_mem_flags =
     CL_MEM_HOST_WRITE_ONLY | CL_MEM_HOST_READ_ONLY | CL_MEM_HOST_NO_ACCESS;
@@ -83,59 +86,107 @@ fn remember(buffer: cl_mem, shadow: Shadow) -> Result<cl_mem, cl_int> {
     Ok(buffer)
 }
 
-/// Makes a buffer of more of the program's data than goes with a message: it is written
+/// Fills a buffer with more of the program's data than goes with a message: it is written
 /// piece by piece, by a queue that lives so long.
-///
-/// # Safety
-/// `data` is valid for reading `size` bytes.
-unsafe fn create_large(
-    context: cl_context,
+fn fill(context: cl_context, buffer: &New, data: &[u8]) -> Result<(), cl_int> {
+    let none = std::ptr::null_mut();
+    let mut len = 0;
+    // SAFETY: a length, and no list.
+    unsafe { marshal::clGetContextInfo(context, CL_CONTEXT_DEVICES, 0, none, &mut len) }?;
+    let mut devices: Vec<cl_device_id> = vec![std::ptr::null_mut(); len / size_of::<usize>()];
+    let list = devices.as_mut_ptr().cast();
+    let unknown = std::ptr::null_mut();
+    // SAFETY: room for as many devices as there are.
+    unsafe { marshal::clGetContextInfo(context, CL_CONTEXT_DEVICES, len, list, unknown) }?;
+    let device = *devices.first().ok_or(CL_OUT_OF_RESOURCES)?;
+    // SAFETY: the context and its device.
+    let queue = unsafe { marshal::clCreateCommandQueue(context, device, 0) }?;
+    let write = || {
+        let range = Range {
+            queue: registry::get(Kind::Queue, queue as usize)?,
+            buffer: buffer.object().clone(),
+            offset: 0,
+            size: data.len(),
+        };
+        // SAFETY: no event is wanted.
+        let event = unsafe { Wanted::new(std::ptr::null_mut(), &range.queue)? };
+        transfer::write(&range, data, true, Vec::new(), event)
+    };
+    let written = write();
+    registry::release(Kind::Queue, queue as usize)?;
+    written
+}
+
+/// What the server is told to make.
+fn request<'a>(
+    context: &Object,
     flags: cl_mem_flags,
     size: usize,
-    data: *const c_void,
-) -> Result<cl_mem, cl_int> {
-    // What the program may not write later is written now all the same.
-    let flags = remote(flags) & !(CL_MEM_COPY_HOST_PTR | HOST_ACCESS);
-    let none = std::ptr::null_mut();
-    // SAFETY: no data.
-    let buffer = unsafe { marshal::clCreateBuffer(context, flags, size, none) }?;
-    let fill = || {
-        let mut len = 0;
-        // SAFETY: a length, and no list.
-        unsafe { marshal::clGetContextInfo(context, CL_CONTEXT_DEVICES, 0, none, &mut len) }?;
-        let mut devices: Vec<cl_device_id> = vec![std::ptr::null_mut(); len / size_of::<usize>()];
-        let list = devices.as_mut_ptr().cast();
-        let unknown = std::ptr::null_mut();
-        // SAFETY: room for as many devices as there are.
-        unsafe { marshal::clGetContextInfo(context, CL_CONTEXT_DEVICES, len, list, unknown) }?;
-        let device = *devices.first().ok_or(CL_OUT_OF_RESOURCES)?;
-        // SAFETY: the context and its device.
-        let queue = unsafe { marshal::clCreateCommandQueue(context, device, 0) }?;
-        let write = || {
-            let range = Range {
-                queue: registry::get(Kind::Queue, queue as usize)?,
-                buffer: registry::get(Kind::Mem, buffer as usize)?,
-                offset: 0,
-                size,
-            };
-            // SAFETY: no event is wanted, and the caller promises the data.
-            let (event, data) = unsafe {
-                let event = Wanted::new(std::ptr::null_mut(), &range.queue)?;
-                (event, input::bytes(data.cast(), size, CL_INVALID_HOST_PTR)?)
-            };
-            transfer::write(&range, data, true, Vec::new(), event)
-        };
-        let written = write();
-        registry::release(Kind::Queue, queue as usize)?;
-        written
+    data: Option<Data<'a>>,
+    (number, new): (u64, &New),
+) -> ClCreateBuffer<'a> {
+    ClCreateBuffer {
+        context: context.handle(),
+        flags,
+        size: size as u64,
+        data,
+        number,
+        new: new.handle(),
+    }
+}
+
+/// If the program would like to have memory of the host behind a buffer, has the server make it in
+/// memory that both sides have, as far as there is some.
+fn made_there(
+    context: &Arc<Object>,
+    flags: cl_mem_flags,
+    size: usize,
+    bytes: Option<&[u8]>,
+) -> Result<Option<(New, Shared)>, cl_int> {
+    if flags & CL_MEM_ALLOC_HOST_PTR == 0 {
+        return Ok(None);
+    }
+    let Some(part) = connection::take(size, Use::Lasting) else {
+        return Ok(None);
     };
-    match fill() {
-        Ok(()) => Ok(buffer),
-        Err(status) => {
-            registry::release(Kind::Mem, buffer as usize)?;
-            Err(status)
+    if let Some(bytes) = bytes {
+        part.fill(bytes);
+    }
+    let (shared, offset, len) = (part.shared(), part.offset(), size as u64);
+    let flags = flags & !HOST_POINTER | CL_MEM_USE_HOST_PTR;
+    let data = Some(Data::Shared { offset, len });
+    let new = New::named(Kind::Mem, vec![context.clone()])?;
+    let made = connection::call_giving(part, |number| {
+        request(context, flags, size, data, (number, &new))
+    });
+    // The device may be unable to use such memory.
+    Ok(made.is_ok().then_some((new, shared)))
+}
+
+/// Has the server make a buffer.
+fn made(
+    context: cl_context,
+    its_object: &Arc<Object>,
+    flags: cl_mem_flags,
+    size: usize,
+    bytes: Option<&[u8]>,
+) -> Result<New, cl_int> {
+    let new = New::named(Kind::Mem, vec![its_object.clone()])?;
+    let call = |flags, data| {
+        let request = request(its_object, flags, size, data, (0, &new));
+        connection::call(&request, |_| ())
+    };
+    match bytes.filter(|bytes| bytes.len() > transfer::CHUNK) {
+        None => call(remote(flags), bytes.map(Data::Here))?,
+        Some(bytes) => {
+            // What the program may not write later is written now all the same.
+            call(remote(flags) & !(CL_MEM_COPY_HOST_PTR | HOST_ACCESS), None)?;
+            // Even if it cannot be filled.
+            new.object().set_exists();
+            fill(context, &new, bytes)?;
         }
     }
+    Ok(new)
 }
 
 /// `clCreateBuffer`. With `CL_MEM_USE_HOST_PTR` the server gets a copy, and the
@@ -150,34 +201,35 @@ pub(crate) unsafe fn create_buffer(
     size: usize,
     host_ptr: *mut c_void,
 ) -> Result<cl_mem, cl_int> {
-    registry::get(Kind::Context, context as usize)?;
+    let its_context = registry::get(Kind::Context, context as usize)?;
     check_flags(flags, DEVICE_ACCESS | HOST_ACCESS | HOST_POINTER)?;
     let wants_pointer = flags & (CL_MEM_USE_HOST_PTR | CL_MEM_COPY_HOST_PTR) != 0;
     if wants_pointer == host_ptr.is_null() {
         return Err(CL_INVALID_HOST_PTR);
     }
-    // SAFETY: the caller promises it.
-    let buffer = unsafe {
-        match wants_pointer && size > transfer::CHUNK {
-            true => create_large(context, flags, size, host_ptr),
-            false => marshal::clCreateBuffer(context, remote(flags), size, host_ptr),
-        }
-    }?;
+    let bytes = match wants_pointer {
+        // SAFETY: the caller promises it.
+        true => Some(unsafe { input::bytes(host_ptr.cast(), size, CL_INVALID_HOST_PTR) }?),
+        false => None,
+    };
     let host_ptr = match flags & CL_MEM_USE_HOST_PTR {
         0 => 0,
         _ => host_ptr as usize,
     };
-    remember(
-        buffer,
-        Shadow::Memory {
-            flags,
-            size,
-            host_ptr,
-            offset: 0,
-            maps: AtomicU32::new(0),
-            image: None,
-        },
-    )
+    let (new, shared) = match made_there(&its_context, flags, size, bytes)? {
+        Some((new, shared)) => (new, Some(shared)),
+        None => (made(context, &its_context, flags, size, bytes)?, None),
+    };
+    new.object().set_shadow(Shadow::Memory {
+        flags,
+        size,
+        host_ptr,
+        offset: 0,
+        maps: AtomicU32::new(0),
+        shared,
+        image: None,
+    });
+    Ok(new.publish() as cl_mem)
 }
 
 /// `clCreateSubBuffer`.
@@ -195,6 +247,7 @@ pub(crate) unsafe fn create_sub_buffer(
         flags: parent_flags,
         size: parent_size,
         host_ptr,
+        shared,
         image: None,
         ..
     }) = parent.shadow()
@@ -235,6 +288,7 @@ pub(crate) unsafe fn create_sub_buffer(
             },
             offset: region.origin,
             maps: AtomicU32::new(0),
+            shared: shared.map(|shared| shared.at(region.origin)),
             image: None,
         },
     )

@@ -12,6 +12,25 @@ use wormhole_opencl_protocol::types::{cl_command_type, cl_mem_flags};
 use crate::image::Image;
 use crate::registry::{self, Address};
 
+/// Memory that the server has, too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shared {
+    /// For the program.
+    pub(crate) address: usize,
+    /// As the server is told.
+    pub(crate) place: u64,
+}
+
+impl Shared {
+    /// What begins so many bytes further on.
+    pub(crate) fn at(self, offset: usize) -> Self {
+        Shared {
+            address: self.address + offset,
+            place: self.place + offset as u64,
+        }
+    }
+}
+
 /// What the client itself must know of an object.
 #[derive(Debug)]
 pub(crate) enum Shadow {
@@ -28,6 +47,8 @@ pub(crate) enum Shadow {
         /// In bytes, from the start of the parent of a sub-buffer.
         offset: usize,
         maps: AtomicU32,
+        /// Where its contents are, if the server has them there, too.
+        shared: Option<Shared>,
         /// `None` if it is a buffer.
         image: Option<Image>,
     },

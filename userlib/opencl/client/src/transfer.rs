@@ -21,8 +21,8 @@ use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::*;
 
-use crate::area::Part;
-use crate::connection::{self, take, Landing};
+use crate::area::{Part, Use};
+use crate::connection::{self, Landing};
 use crate::input;
 use crate::object::{Object, Shadow};
 use crate::registry::{self, New};
@@ -163,13 +163,14 @@ struct Piece {
     last: bool,
     blocks: bool,
     /// Where both sides have it; else its data is in a message.
-    part: Option<Part>,
+    part: Option<Arc<Part>>,
 }
 
 impl Piece {
     /// What is next when `done` bytes of `size` are.
     fn next(done: usize, size: usize, blocking: bool) -> Self {
         let rest = size - done;
+        let take = |len| connection::take(len, Use::Brief);
         let piece = |len, blocks, part: Option<Part>| {
             stats::count_data(part.is_some(), len);
             Piece {
@@ -177,7 +178,7 @@ impl Piece {
                 first: done == 0,
                 last: done + len == size,
                 blocks,
-                part,
+                part: part.map(Arc::new),
             }
         };
         if !blocking {
@@ -216,7 +217,7 @@ pub(crate) unsafe fn read(
         // SAFETY: within the range.
         let target = unsafe { pointer.add(done) };
         let event = event.handle_of(&piece, &range.queue)?;
-        let place = piece.part.as_ref().map(Part::offset);
+        let place = piece.part.as_ref().map(|part| part.offset());
         let request = |read| ClEnqueueReadBuffer {
             command_queue: range.queue.handle(),
             buffer: range.buffer.handle(),
@@ -287,13 +288,67 @@ pub(crate) fn write(
         match piece.part {
             _ if piece.blocks => connection::call(&request(0), |_| ())?,
             Some(part) => {
-                let landing = Landing::write(part, range.queue.handle());
+                let landing = Landing::part(part, range.queue.handle());
                 connection::post_transfer(landing, request)?;
             }
             None => connection::post(&request(0))?,
         }
         done += bytes.len();
     }
+    event.give();
+    Ok(())
+}
+
+/// Reads a range to a part of the shared memory, where it stays.
+pub(crate) fn read_to(
+    range: &Range,
+    part: &Arc<Part>,
+    blocking: bool,
+    event_wait_list: Vec<Handle>,
+    event: Wanted,
+) -> Result<(), cl_int> {
+    let request = |read| ClEnqueueReadBuffer {
+        command_queue: range.queue.handle(),
+        buffer: range.buffer.handle(),
+        read,
+        offset: range.offset as u64,
+        size: range.size as u64,
+        place: Some(part.offset()),
+        event_wait_list,
+        event: event.handle(),
+    };
+    stats::count_data(true, range.size);
+    match blocking {
+        true => connection::call(&request(0), |_| ())?,
+        false => {
+            let landing = Landing::part(part.clone(), range.queue.handle());
+            connection::post_transfer(landing, request)?;
+        }
+    }
+    event.give();
+    Ok(())
+}
+
+/// Writes a range of what is in a part of the shared memory, which is needed until then.
+pub(crate) fn write_from(
+    range: &Range,
+    part: Arc<Part>,
+    event_wait_list: Vec<Handle>,
+    event: Wanted,
+) -> Result<(), cl_int> {
+    let (offset, len) = (part.offset(), part.len() as u64);
+    let request = |number| ClEnqueueWriteBuffer {
+        command_queue: range.queue.handle(),
+        buffer: range.buffer.handle(),
+        blocking: 0,
+        number,
+        offset: range.offset as u64,
+        data: Data::Shared { offset, len },
+        event_wait_list,
+        event: event.handle(),
+    };
+    stats::count_data(true, range.size);
+    connection::post_transfer(Landing::part(part, range.queue.handle()), request)?;
     event.give();
     Ok(())
 }

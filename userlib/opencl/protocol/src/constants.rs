@@ -15,6 +15,7 @@ pub const CL_OUT_OF_HOST_MEMORY: cl_int = -6;
 pub const CL_MEM_COPY_OVERLAP: cl_int = -8;
 pub const CL_IMAGE_FORMAT_MISMATCH: cl_int = -9;
 pub const CL_BUILD_PROGRAM_FAILURE: cl_int = -11;
+pub const CL_MAP_FAILURE: cl_int = -12;
 pub const CL_COMPILE_PROGRAM_FAILURE: cl_int = -15;
 pub const CL_LINK_PROGRAM_FAILURE: cl_int = -17;
 pub const CL_INVALID_VALUE: cl_int = -30;

@@ -16,6 +16,7 @@
 
 mod account;
 mod binaries;
+mod buffer;
 mod callback;
 mod check;
 mod context;

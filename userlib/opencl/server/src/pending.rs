@@ -3,8 +3,10 @@
 //! When they have, the client is told of those that it gave a number, and gets the data
 //! of reads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{
     CL_COMPLETE, CL_EVENT_COMMAND_EXECUTION_STATUS, CL_OUT_OF_RESOURCES, CL_SUCCESS,
@@ -53,6 +55,21 @@ fn cost((_, data): &Completed) -> usize {
     size_of::<Completed>() + data.as_ref().map_or(0, Vec::len)
 }
 
+/// Numbers of buffers that the vendor has destroyed, whose memory is the client's again.
+type Destroyed = Arc<Mutex<Vec<u64>>>;
+
+/// Memory of the client's that a buffer of the vendor's uses.
+pub(crate) struct Given {
+    number: u64,
+    destroyed: Destroyed,
+}
+
+impl Given {
+    pub(crate) fn give_back(self) {
+        self.destroyed.lock().push(self.number);
+    }
+}
+
 /// Transfers under way, oldest first, and those that have completed.
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -62,6 +79,8 @@ pub(crate) struct Pending {
     bytes: usize,
     /// Transfers that were handed over.
     handed: u64,
+    /// If there was ever such a buffer.
+    destroyed: Option<Destroyed>,
 }
 
 // SAFETY: an event may be used by any thread (OpenCL 1.2, A.2).
@@ -156,6 +175,12 @@ impl Pending {
         self.transfers.push(transfer);
     }
 
+    /// For a buffer that uses memory of the client's.
+    pub(crate) fn given(&mut self, number: u64) -> Given {
+        let destroyed = self.destroyed.get_or_insert_default().clone();
+        Given { number, destroyed }
+    }
+
     /// A transfer of this number will never be begun.
     pub(crate) fn refuse(&mut self, number: u64) {
         self.completed.push((number, None));
@@ -199,8 +224,12 @@ impl Pending {
     /// Transfers that have completed and not been handed over.
     pub(crate) fn take_completed(&mut self, vendor: &Vendor) -> Vec<Completed> {
         self.collect(vendor);
-        let taken = std::mem::take(&mut self.completed);
+        let mut taken = std::mem::take(&mut self.completed);
         self.bytes -= taken.iter().map(cost).sum::<usize>();
+        if let Some(destroyed) = &self.destroyed {
+            let numbers = destroyed.lock().drain(..).collect::<Vec<_>>();
+            taken.extend(numbers.into_iter().map(|number| (number, Some(Vec::new()))));
+        }
         self.handed += taken.len() as u64;
         taken
     }

@@ -99,6 +99,30 @@ impl Transfer {
     }
 }
 
+impl Transfer {
+    /// Has a command begun that needs nothing to be kept, as [`block`](Self::block) does if it
+    /// blocks. `call` leaves an event if it succeeds.
+    pub(crate) fn run(
+        &self,
+        s: &mut Locked<'_>,
+        event: Handle,
+        blocking: bool,
+        call: impl FnOnce(*mut cl_event) -> Result<(), cl_int>,
+    ) -> Result<(), Refusal> {
+        if blocking {
+            let status = |event| call(event).err().unwrap_or(CL_SUCCESS);
+            return self.block(s, event, status);
+        }
+        let mut made: cl_event = std::ptr::null_mut();
+        call(match event.is_null() {
+            true => std::ptr::null_mut(),
+            false => &raw mut made,
+        })?;
+        s.adopt(Kind::Event, event, made as usize);
+        Ok(())
+    }
+}
+
 /// Has a client told of a transfer that was to be answered under a number, and was not begun.
 /// One that has not let itself be told of very many is told no more.
 pub(crate) fn tell<T>(s: &mut State, number: u64, begun: Result<T, Refusal>) -> Result<T, Refusal> {

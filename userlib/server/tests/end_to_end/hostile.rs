@@ -173,6 +173,83 @@ fn data_outside_the_shared_memory_ends_the_connection() {
     }
 }
 
+/// Memory of a message is not used as a buffer's own, what the vendor has elsewhere is not said to be
+/// mapped, and what is not mapped is not unmapped.
+#[test]
+fn a_buffer_has_no_memory_but_what_is_shared() {
+    let mut daemon = Daemon::start(Transport::Memfd);
+    let mut hostile = Hostile::connect(&daemon);
+    let (context, queue, buffer) = (Handle::made(0, 1), Handle::made(1, 1), Handle::made(2, 1));
+    assert_eq!(hostile.context(context), Some(CL_SUCCESS));
+    let make = ClCreateCommandQueue {
+        context,
+        device: Handle::found(1),
+        properties: 0,
+        new: queue,
+    };
+    assert_eq!(hostile.call(&make), Some(CL_SUCCESS));
+    let bytes = [7; 4096];
+    let make = |flags, size, data, new| ClCreateBuffer {
+        context,
+        flags,
+        size,
+        data,
+        number: 1,
+        new,
+    };
+    let (uses, len) = (CL_MEM_USE_HOST_PTR, 4096);
+    let here = Data::Here(&bytes);
+    let there = |offset| Data::Shared { offset, len };
+    for (make, status) in [
+        (make(uses, len, Some(here), buffer), CL_INVALID_HOST_PTR),
+        (make(uses, len, None, buffer), CL_INVALID_HOST_PTR),
+        (make(0, len, None, buffer), CL_SUCCESS),
+        (
+            make(uses, len, Some(there(0)), Handle::made(3, 1)),
+            CL_SUCCESS,
+        ),
+    ] {
+        assert_eq!(hostile.call(&make), Some(status), "{make:?}");
+    }
+    let map = |buffer, place| ClEnqueueMapBuffer {
+        command_queue: queue,
+        buffer,
+        blocking: 1,
+        map_flags: CL_MAP_READ,
+        offset: 0,
+        size: len,
+        place,
+        event_wait_list: Vec::new(),
+        event: Handle::NULL,
+    };
+    assert_eq!(hostile.call(&map(buffer, 0)), Some(CL_MAP_FAILURE));
+    assert_eq!(
+        hostile.call(&map(Handle::made(3, 1), 8)),
+        Some(CL_MAP_FAILURE)
+    );
+    let unmap = |place| ClEnqueueUnmapMemObject {
+        command_queue: queue,
+        memobj: Handle::made(3, 1),
+        place,
+        event_wait_list: Vec::new(),
+        event: Handle::NULL,
+    };
+    assert_eq!(hostile.call(&unmap(0)), Some(CL_INVALID_VALUE));
+    assert_eq!(hostile.call(&map(Handle::made(3, 1), 0)), Some(CL_SUCCESS));
+    assert_eq!(hostile.call(&unmap(0)), Some(CL_SUCCESS));
+    for make in [
+        make(uses, len, Some(there((2 << 20) - 1)), Handle::made(4, 1)),
+        make(uses, len - 1, Some(there(0)), Handle::made(4, 1)),
+    ] {
+        let mut hostile = Hostile::connect(&daemon);
+        assert_eq!(hostile.context(context), Some(CL_SUCCESS));
+        assert_eq!(hostile.call(&make), None);
+        daemon.wait_for("bad request");
+    }
+    serves(&daemon);
+    daemon.stop();
+}
+
 #[test]
 fn a_name_in_use_is_not_given_again() {
     let daemon = Daemon::start(Transport::Tcp);
@@ -293,7 +370,8 @@ fn boxes_are_measured() {
         context,
         flags: 0,
         size: 4096,
-        host_ptr: None,
+        data: None,
+        number: 0,
         new: buffer,
     };
     assert_eq!(hostile.call(&make), Some(CL_SUCCESS));

@@ -158,7 +158,7 @@ fn large_transfers_go_in_pieces() {
 #[test]
 fn transfers_of_every_size() {
     let program = compile("tests/end_to_end/transfers.c");
-    for what in ["sizes", "events"] {
+    for what in ["sizes", "host", "events"] {
         let mut native = Command::new(&program);
         vendor_environment(&mut native);
         let native = stdout_of(&run(native.arg(what)));
@@ -182,6 +182,7 @@ fn transfers_of_every_size() {
     assert_eq!(moved(Transport::Tcp, "sizes").0, 0);
     // What blocks, and of the rest what there is room for.
     assert!(moved(Transport::Memfd, "sizes").0 > 25 << 20);
+    assert_eq!(moved(Transport::Memfd, "host"), (0, 0));
     assert_eq!(moved(Transport::Memfd, "events").1, 0);
     assert_eq!(moved(Transport::Memfd, "refused").1, 0);
 }

@@ -29,11 +29,22 @@ static void pattern(size_t size, unsigned seed)
 		data[i] = (unsigned char)((i + seed) % 251);
 }
 
+static void *map(cl_mem mem, cl_bool blocking, cl_map_flags flags, size_t offset, size_t size)
+{
+	cl_int err;
+	void *mapped = clEnqueueMapBuffer(queue, mem, blocking, flags, offset, size, 0, NULL, NULL, &err);
+
+	OK(err);
+	if (!blocking)
+		OK(clFinish(queue));
+	return mapped;
+}
+
 /* There and back, at an offset, and nothing beside it. */
 static void size(cl_bool blocking, size_t size)
 {
 	cl_mem mem = buffer(size + 8);
-	unsigned char around[4] = { 0 }, marks[4] = { 1, 2, 3, 4 };
+	unsigned char around[4] = { 0 }, marks[4] = { 1, 2, 3, 4 }, *mapped;
 
 	pattern(size, (unsigned)size);
 	memset(back, 0, size + 1);
@@ -48,6 +59,17 @@ static void size(cl_bool blocking, size_t size)
 	if (!blocking)
 		OK(clFinish(queue));
 	EXPECT(memcmp(data, back, size) == 0 && back[size] == 0);
+	pattern(size, (unsigned)size + 1);
+	mapped = map(mem, blocking, CL_MAP_WRITE_INVALIDATE_REGION, 3, size);
+	memcpy(mapped, data, size);
+	OK(clEnqueueUnmapMemObject(queue, mem, mapped, 0, NULL, NULL));
+	mapped = map(mem, blocking, CL_MAP_READ | CL_MAP_WRITE, 3, size);
+	EXPECT(memcmp(mapped, data, size) == 0);
+	mapped[size - 1] = data[size - 1] = 77;
+	OK(clEnqueueUnmapMemObject(queue, mem, mapped, 0, NULL, NULL));
+	mapped = map(mem, blocking, CL_MAP_READ, 3, size);
+	EXPECT(memcmp(mapped, data, size) == 0);
+	OK(clEnqueueUnmapMemObject(queue, mem, mapped, 0, NULL, NULL));
 	OK(clEnqueueReadBuffer(queue, mem, CL_TRUE, size + 3, 4, around, 0, NULL, NULL));
 	EXPECT(memcmp(around, marks, 4) == 0);
 	OK(clReleaseMemObject(mem));
@@ -125,6 +147,62 @@ static void event_of_all(cl_bool write)
 	OK(clReleaseMemObject(mem));
 }
 
+/* Buffers of memory of the host are mapped where they are, which both sides have: nothing moves. */
+static void host_memory(void)
+{
+	const size_t size = 512 << 10;
+	const unsigned char fill[4] = { 9, 8, 7, 6 };
+	const cl_mem_flags flags = CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR;
+	cl_buffer_region part = { 4096, 8192 };
+	cl_mem first, second, sub;
+	unsigned char *mapped, *again;
+	cl_command_type type;
+	cl_event event;
+	cl_int err;
+
+	pattern(size, 5);
+	for (int round = 0; round < 4; round++) {
+		first = clCreateBuffer(context, flags, size, NULL, &err);
+		OK(err);
+		second = clCreateBuffer(context, flags | CL_MEM_COPY_HOST_PTR, size, data, &err);
+		OK(err);
+		OK(clEnqueueFillBuffer(queue, first, fill, 4, 0, size, 0, NULL, NULL));
+		mapped = clEnqueueMapBuffer(queue, first, CL_FALSE, CL_MAP_READ | CL_MAP_WRITE, 8, size - 8,
+					    0, NULL, &event, &err);
+		OK(err);
+		OK(clWaitForEvents(1, &event));
+		OK(clGetEventInfo(event, CL_EVENT_COMMAND_TYPE, sizeof(type), &type, NULL));
+		EXPECT(type == CL_COMMAND_MAP_BUFFER);
+		OK(clReleaseEvent(event));
+		EXPECT(memcmp(mapped, fill, 4) == 0 && memcmp(mapped + size - 12, fill, 4) == 0);
+		memcpy(mapped + 8, "changed", 8);
+		again = map(first, CL_TRUE, CL_MAP_READ, 16, 8);
+		EXPECT(again == mapped + 8 && memcmp(again, "changed", 8) == 0);
+		OK(clEnqueueUnmapMemObject(queue, first, again, 0, NULL, NULL));
+		OK(clEnqueueUnmapMemObject(queue, first, mapped, 0, NULL, &event));
+		OK(clWaitForEvents(1, &event));
+		OK(clGetEventInfo(event, CL_EVENT_COMMAND_TYPE, sizeof(type), &type, NULL));
+		EXPECT(type == CL_COMMAND_UNMAP_MEM_OBJECT);
+		OK(clReleaseEvent(event));
+
+		mapped = map(second, CL_TRUE, CL_MAP_READ, 0, size);
+		EXPECT(memcmp(mapped, data, size) == 0);
+		OK(clEnqueueUnmapMemObject(queue, second, mapped, 0, NULL, NULL));
+		OK(clEnqueueCopyBuffer(queue, first, second, 0, 4096, 64, 0, NULL, NULL));
+		sub = clCreateSubBuffer(second, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &part, &err);
+		OK(err);
+		mapped = map(sub, CL_TRUE, CL_MAP_READ, 8, 64);
+		EXPECT(memcmp(mapped + 8, "changed", 8) == 0 && mapped[56] == data[4096 + 64]);
+		OK(clEnqueueUnmapMemObject(queue, sub, mapped, 0, NULL, NULL));
+		OK(clReleaseMemObject(sub));
+		OK(clReleaseMemObject(first));
+		OK(clReleaseMemObject(second));
+		OK(clFinish(queue));
+		/* It is known by now that their memory is free again. */
+		OK(clFinish(queue));
+	}
+}
+
 /* Transfers that are refused need memory no longer: there is always some for the next one. */
 static void refused(void)
 {
@@ -146,8 +224,10 @@ static void refused(void)
 	OK(clReleaseMemObject(mem));
 }
 
-/* What the argument says: "sizes"; "events", which want the data to be at hand; or "refused", which
- * the vendor's own library does at once. */
+/*
+ * What the argument says: "sizes"; "host", and "events", which both want memory that both sides have; or
+ * "refused", which the vendor's own library does at once.
+ */
 int main(int argc, char **argv)
 {
 	static const size_t sizes[] = {
@@ -166,6 +246,8 @@ int main(int argc, char **argv)
 	} else if (argc == 2 && strcmp(argv[1], "events") == 0) {
 		event_of_all(CL_TRUE);
 		event_of_all(CL_FALSE);
+	} else if (argc == 2 && strcmp(argv[1], "host") == 0) {
+		host_memory();
 	} else {
 		refused();
 	}
