@@ -35,6 +35,7 @@ pub const CL_FALSE: cl_bool = 0;
 pub const CL_TRUE: cl_bool = 1;
 pub const CL_DEVICE_TYPE_ALL: cl_bitfield = 0xffff_ffff;
 pub const CL_MEM_READ_WRITE: cl_bitfield = 1 << 0;
+pub const CL_MEM_ALLOC_HOST_PTR: cl_bitfield = 1 << 4;
 pub const CL_MAP_READ: cl_bitfield = 1 << 0;
 pub const CL_MAP_WRITE_INVALIDATE_REGION: cl_bitfield = 1 << 2;
 pub const CL_PROGRAM_BUILD_LOG: cl_uint = 0x1183;

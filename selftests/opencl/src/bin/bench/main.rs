@@ -5,7 +5,7 @@
 //!     wormhole-opencl-bench --replay STEPS
 //!
 //! An ordinary OpenCL program, which takes the first device that the ICD loader finds. It prints what `rounds.rs` says.
-//! With --calls it leaves out long transfers and threads. With --counters somebody must answer when it asks for
+//! With --calls it leaves out long transfers, maps and threads. With --counters somebody must answer when it asks for
 //! counters of the machine, see `counters.rs`. With --replay it times nothing, but trains for so many steps, checks
 //! each one's loss and ends with the line "replay: steps=STEPS verified=yes".
 
@@ -42,6 +42,7 @@ fn measure(meter: Meter, calls_only: bool) -> Result<()> {
     calls::launch(&bench, &addition)?;
     drop(addition);
     step::run(&bench, &device)?;
+    transfers::short(&bench, &device)?;
     if calls_only {
         return Ok(());
     }

@@ -90,12 +90,14 @@ impl Device {
     }
 
     pub fn buffer(&self, size: usize) -> Result<Buffer> {
+        self.buffer_of(CL_MEM_READ_WRITE, size)
+    }
+
+    pub fn buffer_of(&self, flags: cl_bitfield, size: usize) -> Result<Buffer> {
         let mut status = CL_SUCCESS;
         // SAFETY: the context is live, and no memory of ours is given.
-        let memory = unsafe {
-            let flags = CL_MEM_READ_WRITE;
-            clCreateBuffer(self.context, flags, size, null_mut(), &raw mut status)
-        };
+        let memory =
+            unsafe { clCreateBuffer(self.context, flags, size, null_mut(), &raw mut status) };
         check(status, "clCreateBuffer")?;
         Ok(Buffer { memory, size })
     }
