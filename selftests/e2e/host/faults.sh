@@ -246,6 +246,29 @@ unpaired_during_replay() {
 	each_round unpair_replay
 }
 
+# up VM: nanoseconds of its clock
+up() {
+	vm exec "$1" -- cat /proc/uptime | awk '{ printf "%.0f", $1 * 1e9 }'
+}
+
+second=1000000000
+
+# The client VM's clock is seconds behind, so that it is seen whose one it is. /proc/uptime says hundredths.
+event_times_are_the_servers() {
+	local before after first last
+	if [ $(($(up server) - $(up client))) -lt $((10 * second)) ]; then
+		vm stop client
+		sleep 10
+		start_vm client && vm wait client && load_guest client || return 1
+		wait_for 20 "wormholectl to pair again" paired || return 1
+	fi
+	before=$(($(up server) - second / 50))
+	read -r _ first last < <(exitless $lib/wormhole-opencl-bench --times) || return 1
+	after=$(($(up server) + second / 50))
+	note "between $before and $after: from $first to $last; the client VM is at $(up client)"
+	[ "$before" -le "$first" ] && [ "$first" -lt "$last" ] && [ "$last" -le $after ] && [ "$(up client)" -lt "$before" ]
+}
+
 serve_killed() {
 	kill -KILL $serve_pid
 	wait $serve_pid
@@ -264,12 +287,12 @@ everything_ends() {
 # The last ends everything.
 tests=(works client_program_killed server_child_killed server_killed no_server second_vm_on_a_taken_socket module_in_use
 	replaying_client_killed server_child_of_replay_killed eight_threads_killed unpaired_during_replay
-	client_qemu_killed server_qemu_killed serve_killed everything_ends)
+	client_qemu_killed event_times_are_the_servers server_qemu_killed serve_killed everything_ends)
 [ $# = 0 ] || tests=("$@")
 
 # needs_vmfunc TEST
 needs_vmfunc() {
-	[[ $1 =~ replay|threads ]]
+	[[ $1 =~ replay|threads|times ]]
 }
 
 # The stream goes to the console and, whole, to the build machine.

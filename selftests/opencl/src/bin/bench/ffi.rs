@@ -34,6 +34,9 @@ pub const CL_SUCCESS: cl_int = 0;
 pub const CL_FALSE: cl_bool = 0;
 pub const CL_TRUE: cl_bool = 1;
 pub const CL_DEVICE_TYPE_ALL: cl_bitfield = 0xffff_ffff;
+pub const CL_QUEUE_PROFILING_ENABLE: cl_bitfield = 1 << 1;
+pub const CL_PROFILING_COMMAND_START: cl_uint = 0x1282;
+pub const CL_PROFILING_COMMAND_END: cl_uint = 0x1283;
 pub const CL_MEM_READ_WRITE: cl_bitfield = 1 << 0;
 pub const CL_MEM_ALLOC_HOST_PTR: cl_bitfield = 1 << 4;
 pub const CL_MAP_READ: cl_bitfield = 1 << 0;
@@ -116,6 +119,14 @@ unsafe extern "C" {
         host_ptr: *mut c_void,
         errcode_ret: *mut cl_int,
     ) -> cl_mem;
+    pub fn clGetEventProfilingInfo(
+        event: cl_event,
+        param_name: cl_uint,
+        param_value_size: usize,
+        param_value: *mut c_void,
+        param_value_size_ret: *mut usize,
+    ) -> cl_int;
+    pub fn clReleaseEvent(event: cl_event) -> cl_int;
     pub fn clReleaseMemObject(memobj: cl_mem) -> cl_int;
     pub fn clEnqueueNDRangeKernel(
         queue: cl_command_queue,

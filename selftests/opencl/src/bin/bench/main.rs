@@ -3,11 +3,13 @@
 //!
 //!     wormhole-opencl-bench [--counters] [--calls]
 //!     wormhole-opencl-bench --replay STEPS
+//!     wormhole-opencl-bench --times
 //!
 //! An ordinary OpenCL program, which takes the first device that the ICD loader finds. It prints what `rounds.rs` says.
 //! With --calls it leaves out long transfers, maps and threads. With --counters somebody must answer when it asks for
 //! counters of the machine, see `counters.rs`. With --replay it times nothing, but trains for so many steps, checks
-//! each one's loss and ends with the line "replay: steps=STEPS verified=yes".
+//! each one's loss and ends with the line "replay: steps=STEPS verified=yes". With --times it prints "times: FIRST LAST",
+//! what the device's clock said at the begin of some commands and at their end.
 
 mod calls;
 mod counters;
@@ -18,6 +20,7 @@ mod rounds;
 mod step;
 mod threads;
 mod ticks;
+mod times;
 mod transfers;
 
 use std::process::ExitCode;
@@ -66,8 +69,11 @@ fn main() -> ExitCode {
         ["--counters"] => Meter::new().and_then(|meter| measure(meter, false)),
         ["--counters", "--calls"] => Meter::new().and_then(|meter| measure(meter, true)),
         ["--replay", steps] => replay(steps),
+        ["--times"] => open().and_then(|device| times::print(&device)),
         _ => {
-            eprintln!("usage: wormhole-opencl-bench [--counters] [--calls] | --replay STEPS");
+            eprintln!(
+                "usage: wormhole-opencl-bench [--counters] [--calls] | --replay STEPS | --times"
+            );
             return ExitCode::from(2);
         }
     };

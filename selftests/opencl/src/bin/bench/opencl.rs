@@ -73,9 +73,18 @@ impl Device {
     }
 
     pub fn queue(&self) -> Result<Queue> {
+        self.queue_with(0)
+    }
+
+    pub fn profiling_queue(&self) -> Result<Queue> {
+        self.queue_with(CL_QUEUE_PROFILING_ENABLE)
+    }
+
+    fn queue_with(&self, properties: cl_bitfield) -> Result<Queue> {
         let mut status = CL_SUCCESS;
         // SAFETY: both are live.
-        let queue = unsafe { clCreateCommandQueue(self.context, self.id, 0, &raw mut status) };
+        let queue =
+            unsafe { clCreateCommandQueue(self.context, self.id, properties, &raw mut status) };
         check(status, "clCreateCommandQueue")?;
         Ok(Queue(queue))
     }
@@ -229,19 +238,47 @@ impl Queue {
 
     pub fn write(&self, buffer: &Buffer, data: &[u8]) -> Result<()> {
         // SAFETY: the data is there until it returns.
-        unsafe { self.enqueue_write(buffer, data, CL_TRUE) }
+        unsafe { self.enqueue_write(buffer, data, CL_TRUE, null_mut()) }
+    }
+
+    /// When it began and when it ended, by a queue that keeps that.
+    pub fn timed_write(&self, buffer: &Buffer, data: &[u8]) -> Result<(u64, u64)> {
+        let mut event = null_mut();
+        // SAFETY: the data is there until it returns, and there is room for the event.
+        unsafe { self.enqueue_write(buffer, data, CL_TRUE, &raw mut event) }?;
+        let time = |name| {
+            let mut time = 0u64;
+            let size = size_of_val(&time);
+            let value = (&raw mut time).cast();
+            // SAFETY: a live event, and room for the time.
+            let status = unsafe { clGetEventProfilingInfo(event, name, size, value, null_mut()) };
+            check(status, "clGetEventProfilingInfo").map(|()| time)
+        };
+        let times = time(CL_PROFILING_COMMAND_START).and_then(|start| {
+            let end = time(CL_PROFILING_COMMAND_END)?;
+            Ok((start, end))
+        });
+        // SAFETY: live, and used no more.
+        unsafe { clReleaseEvent(event) };
+        times
     }
 
     /// # Safety
     /// The data stays as it is until the queue has finished.
     pub unsafe fn write_later(&self, buffer: &Buffer, data: &[u8]) -> Result<()> {
         // SAFETY: the caller promises it.
-        unsafe { self.enqueue_write(buffer, data, CL_FALSE) }
+        unsafe { self.enqueue_write(buffer, data, CL_FALSE, null_mut()) }
     }
 
     /// # Safety
-    /// As for [`write_later`](Self::write_later), if it does not block.
-    unsafe fn enqueue_write(&self, buffer: &Buffer, data: &[u8], blocking: cl_bool) -> Result<()> {
+    /// As for [`write_later`](Self::write_later), if it does not block; `event` is null, or there is room for one.
+    unsafe fn enqueue_write(
+        &self,
+        buffer: &Buffer,
+        data: &[u8],
+        blocking: cl_bool,
+        event: *mut cl_event,
+    ) -> Result<()> {
         // SAFETY: the caller promises that the data, of this length, is there for as long as that takes.
         let status = unsafe {
             clEnqueueWriteBuffer(
@@ -253,7 +290,7 @@ impl Queue {
                 data.as_ptr().cast(),
                 0,
                 null(),
-                null_mut(),
+                event,
             )
         };
         check(status, "clEnqueueWriteBuffer")
