@@ -34,6 +34,8 @@ handle                  8 bytes: the index of an object's name, then the generat
 bytes, text             how many, 4 bytes, and they; text has no terminator
 list of …               how many, 4 bytes, and that many of it
 3 of …                  that many of it
+data                    a byte: 0, and bytes follow; or 1, and they are in memory that
+                        both ends have: from where, and how many, 8 bytes each
 optional …              a byte, 0 or 1, and if that is 1 the value
 kind of argument        a byte: 0 unknown, 1 memory object, 2 sampler, 3 local
                         memory, 4 a value, whose length follows in 4 bytes
@@ -200,6 +202,7 @@ fn words_of(ty: &Type) -> String {
         "Option" => format!("optional {inner}"),
         "Handle" => "handle".into(),
         "ArgKind" => "kind of argument".into(),
+        "Data" => "data".into(),
         number => number.into(),
     }
 }

@@ -3,7 +3,7 @@
 
 use wormhole_opencl_protocol::api::*;
 use wormhole_opencl_protocol::argument::ArgKind;
-use wormhole_opencl_protocol::constants::*;
+use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::frame::Request;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::*;
@@ -18,6 +18,8 @@ pub enum Shape {
     Handle,
     /// Bytes with their length.
     Bytes,
+    /// Bytes, or where they are.
+    Data,
     /// The kind of a kernel's argument.
     ArgKind,
     /// Several, with their number.
@@ -108,6 +110,10 @@ impl Shaped for Handle {
 
 impl Shaped for ArgKind {
     const SHAPE: Shape = Shape::ArgKind;
+}
+
+impl Shaped for Data<'_> {
+    const SHAPE: Shape = Shape::Data;
 }
 
 impl Shaped for &[u8] {

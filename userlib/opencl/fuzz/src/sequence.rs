@@ -225,6 +225,16 @@ impl Names {
                 bytes.push(u.int_in_range(0..=4).unwrap_or(0));
                 Ok(0)
             }
+            Shape::Data if u.ratio(1u8, 8u8).unwrap_or(false) => {
+                bytes.push(1);
+                bytes.extend(number(field.name, u).to_le_bytes());
+                bytes.extend(number(field.name, u).to_le_bytes());
+                Ok(0)
+            }
+            Shape::Data => {
+                bytes.push(0);
+                self.value(message, (field, &Shape::Bytes), None, bytes, new, u)
+            }
             Shape::Bytes => {
                 let most = if self.bad(u) { 3000 } else { 20 };
                 let len = len(u, most);

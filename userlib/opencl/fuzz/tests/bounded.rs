@@ -42,7 +42,7 @@ fn sessions_survive_whatever_comes() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut good = BTreeSet::new();
     let (mut failed, mut ended) = (0, 0);
-    for _ in 0..500 {
+    for _ in 0..2000 {
         let bytes = random.bytes(4000);
         let outcome = fenced(MOST, || server::serve(&bytes));
         good.extend(outcome.good);
