@@ -198,37 +198,58 @@ fn marshal(api: &Api, function: &Function) -> TokenStream {
     let mut publish = Vec::new();
     let mut outputs = Vec::new();
     let mut fields = Vec::new();
-    let parent = function.params.iter().find_map(|param| match &param.role {
+    // The objects themselves are wanted, beside their names, by what is made from them and by
+    // queries that the client answers.
+    let makes = function.makes.is_some()
+        || function
+            .params
+            .iter()
+            .any(|param| matches!(param.role, Role::New { .. }));
+    let parent = function.params.iter().find(|param| match &param.role {
         Role::Handle {
             kind,
             optional: false,
-        } if api.kind(kind)?.release.is_some() => {
-            let local = format_ident!("{}_object", param.name);
-            Some(quote!(vec![#local.clone()]))
-        }
-        _ => None,
+        } => makes && api.kind(kind).is_some_and(|kind| kind.release.is_some()),
+        _ => false,
     });
-    let parent = parent.unwrap_or_else(|| quote!(Vec::new()));
+    let asked = queried(function).filter(|_| {
+        function.refcount.is_some() || function.before.is_some() || function.after.is_some()
+    });
+    let wanted = [parent, asked]
+        .into_iter()
+        .flatten()
+        .map(|param| &param.name);
+    let wanted: Vec<_> = wanted.collect();
+    let parent = match parent {
+        Some(param) => {
+            let object = object_of(param);
+            quote!(vec![#object.clone()])
+        }
+        None => quote!(Vec::new()),
+    };
     let mut query = None;
     for param in function.arguments() {
         let p = &param.name;
         match &param.role {
             Role::Handle { kind, optional } => {
-                let local = format_ident!("{p}_object");
+                let local = name_of(param);
                 let variant = variant(api, kind);
-                if *optional {
-                    handles.push(quote! {
-                        let #local = registry::get_optional(Kind::#variant, #p as usize)?;
-                    });
-                    fields.push(quote! {
-                        #p: #local.as_ref().map_or(Handle::NULL, |object| object.handle())
-                    });
-                } else {
-                    handles.push(quote! {
-                        let #local = registry::get(Kind::#variant, #p as usize)?;
-                    });
-                    fields.push(quote!(#p: #local.handle()));
-                }
+                handles.push(match (wanted.contains(&p), optional) {
+                    (true, _) => {
+                        let object = object_of(param);
+                        quote! {
+                            let #object = registry::get(Kind::#variant, #p as usize)?;
+                            let #local = #object.handle();
+                        }
+                    }
+                    (false, true) => quote! {
+                        let #local = registry::name_optional(Kind::#variant, #p as usize)?;
+                    },
+                    (false, false) => quote! {
+                        let #local = registry::name(Kind::#variant, #p as usize)?;
+                    },
+                });
+                fields.push(quote!(#p: #local));
             }
             Role::Number => {
                 let value = wire_number(&param.ty, quote!(#p));
@@ -420,6 +441,30 @@ fn marshal(api: &Api, function: &Function) -> TokenStream {
     }
 }
 
+/// The parameter that a query is about.
+fn queried(function: &Function) -> Option<&Param> {
+    let is_it = |param: &&Param| {
+        matches!(
+            param.role,
+            Role::Handle {
+                optional: false,
+                ..
+            }
+        )
+    };
+    function.params.iter().find(is_it)
+}
+
+/// The variable that has the object of a handle.
+fn object_of(param: &Param) -> Ident {
+    format_ident!("{}_object", param.name)
+}
+
+/// The variable that has its name.
+fn name_of(param: &Param) -> Ident {
+    format_ident!("{}_name", param.name)
+}
+
 /// Adapts the status of a call that could not reach the server.
 fn lost(function: &Function) -> TokenStream {
     match &function.lost {
@@ -438,15 +483,12 @@ fn query(
 ) -> TokenStream {
     let slot = function.slot;
     let lost = lost(function);
-    let object = function
-        .params
-        .iter()
-        .find(|param| matches!(param.role, Role::Handle { .. }))
-        .map(|param| format_ident!("{}_object", param.name));
+    let object = queried(function).map(object_of);
+    let name = queried(function).map(name_of);
     let give = quote!(unsafe { query::give(&value, #size, #value, #filled) });
-    let refcount = function.refcount.as_ref().map(|name| {
+    let refcount = function.refcount.as_ref().map(|counted| {
         quote! {
-            if param_name == #name {
+            if param_name == #counted {
                 let value = registry::references(&#object).to_ne_bytes();
                 return #give;
             }
@@ -463,11 +505,11 @@ fn query(
     let (cached, store) = match function.cache {
         true => (
             quote! {
-                if let Some(value) = query::cached(#slot, #object.handle(), param_name) {
+                if let Some(value) = query::cached(#slot, #name, param_name) {
                     return #give;
                 }
             },
-            quote!(query::store(#slot, #object.handle(), param_name, &value);),
+            quote!(query::store(#slot, #name, param_name, &value);),
         ),
         false => Default::default(),
     };

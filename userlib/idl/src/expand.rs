@@ -58,11 +58,14 @@ pub(crate) fn request(function: &Function) -> Vec<WireField> {
             Role::Array {
                 element, nullable, ..
             } => {
-                let element = match element {
-                    Element::Handle(_) => quote!(Handle),
-                    Element::Number(ty) | Element::Plain(ty) => number(ty),
+                let list = match element {
+                    Element::Handle(_) => quote!(Vec<Handle>),
+                    Element::Number(ty) | Element::Plain(ty) => {
+                        let number = number(ty);
+                        quote!(Few<#number>)
+                    }
                 };
-                optional(*nullable, quote!(Vec<#element>))
+                optional(*nullable, list)
             }
             Role::Bytes { nullable, when, .. } => {
                 optional(*nullable || when.is_some(), quote!(&'a [u8]))

@@ -27,7 +27,6 @@
 //! | `message(request(…), reply(…))` | the message, where it does not follow from the parameters |
 //! | `defer(handle)` | account of the posted call's failure |
 //! | `report(handle)`, `report(all)` | reports the failure of that account, or of any |
-//! | `refuse(handle)` | not carried out if that account has a failure, but fails with it |
 //! | `lost(STATUS)` | status if the server cannot be reached |
 //! | `query(refcount = NAME, before = path, after = path, cache)` | of a query: what the client answers, edits, remembers |
 //!

@@ -125,8 +125,6 @@ pub struct Function {
     pub report: Vec<Ident>,
     /// Whether this call reports every account.
     pub report_all: bool,
-    /// Handle parameter whose account must be clear, or the call is refused.
-    pub refuse: Option<Ident>,
     /// Value of `param_name` that asks for the local reference count.
     pub refcount: Option<Ident>,
     /// Client function that may answer a query itself.

@@ -294,7 +294,6 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
         defer: None,
         report: Vec::new(),
         report_all: false,
-        refuse: None,
         refcount: None,
         before: None,
         after: None,
@@ -336,7 +335,6 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
             }
             "lost" => function.lost = Some(attr.parse_args()?),
             "defer" => function.defer = Some(attr.parse_args()?),
-            "refuse" => function.refuse = Some(attr.parse_args()?),
             "report" => {
                 let mut args = Args::of(attr)?;
                 function.report_all = args.flag("all");
@@ -441,7 +439,6 @@ fn consistent(function: &Function) -> Result<()> {
         }
     };
     function.report.iter().try_for_each(handle)?;
-    function.refuse.iter().try_for_each(handle)?;
     if function.message.is_none() {
         function.defer.iter().try_for_each(handle)?;
     }

@@ -8,7 +8,7 @@ use quote::{format_ident, quote};
 use crate::expand::{self, WireField};
 use crate::model::{Api, Function};
 
-/// Source of the shared module. It expects the C types, `Handle`, `Wire`,
+/// Source of the shared module. It expects the C types, `Handle`, `Few`, `Wire`,
 /// `Reader`, `Writer`, `Malformed` and `Request` to be in scope.
 ///
 /// # Errors

@@ -147,19 +147,6 @@ fn arm(function: &Function) -> TokenStream {
         Some(path) => quote!(#path(s, m)),
         None => quote!(serve::#name(s, m)),
     };
-    let refuse = function
-        .refuse
-        .as_ref()
-        .map(|account| quote!(let refused = s.accounts.take(m.#account);));
-    let serve = match refuse.is_some() {
-        true => quote! {
-            match refused {
-                Some(status) => Err(Refusal::Status(status)),
-                None => #serve,
-            }
-        },
-        false => serve,
-    };
     let accounts: Vec<_> = function.report.iter().collect();
     let report = match (function.report_all, accounts.is_empty()) {
         (true, _) => Some((None, quote!(s.accounts.take_any()))),
@@ -200,7 +187,6 @@ fn arm(function: &Function) -> TokenStream {
         #slot => {
             let m = #request::get(&mut r)?;
             r.finish()?;
-            #refuse
             #before_report
             #defer
             let result = refusal(#serve)?;
@@ -304,7 +290,7 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
                         quote! {
                             list.iter()
                                 .map(|number| Ok(#value))
-                                .collect::<Result<Vec<#number>, Refusal>>()?
+                                .collect::<Result<Few<#number>, Refusal>>()?
                         }
                     }
                 };

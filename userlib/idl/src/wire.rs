@@ -39,6 +39,8 @@ data                    a byte: 0, and bytes follow; or 1, and they are in memor
 optional …              a byte, 0 or 1, and if that is 1 the value
 kind of argument        a byte: 0 unknown, 1 memory object, 2 sampler, 3 local
                         memory, 4 a value, whose length follows in 4 bytes
+argument                index, 4 bytes; size as given, 8 bytes; handle of a memory object
+                        or sampler; optional bytes
 ======================= ======================================================
 
 There is no padding, and a value has one encoding only. What is longer than it says, or
@@ -97,12 +99,6 @@ fn write_function(text: &mut String, api: &Api, function: &Function) -> std::fmt
         write!(
             text,
             " If posted, it fails on the account of ``{account}``."
-        )?;
-    }
-    if let Some(account) = &function.refuse {
-        write!(
-            text,
-            " Refused if that of ``{account}`` has a failure, with that."
         )?;
     }
     for account in &function.report {
@@ -198,11 +194,12 @@ fn words_of(ty: &Type) -> String {
         _ => String::new(),
     };
     match last.ident.to_string().as_str() {
-        "Vec" => format!("list of {inner}"),
+        "Vec" | "Few" => format!("list of {inner}"),
         "Option" => format!("optional {inner}"),
         "Handle" => "handle".into(),
         "ArgKind" => "kind of argument".into(),
         "Data" => "data".into(),
+        "KernelArg" => "argument".into(),
         number => number.into(),
     }
 }

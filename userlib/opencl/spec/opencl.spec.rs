@@ -341,9 +341,8 @@ unsafe extern "C" {
     #[since(1.0)]
     #[call(posted)]
     #[defer(kernel)]
-    #[custom(client = crate::kernel::set_arg, server = crate::kernel::set_arg)]
-    #[message(request(kernel: Handle, arg_index: u32, arg_size: u64, object: Handle, value:
-        Option<&'a [u8]>), reply())]
+    #[custom(client = crate::kernel::set_arg, server = crate::kernel::set_args)]
+    #[message(request(kernel: Handle, args: Vec<KernelArg<'a>>), reply())]
     pub fn clSetKernelArg(
         kernel: cl_kernel, arg_index: cl_uint, arg_size: usize, arg_value: *const c_void,
     ) -> cl_int;
@@ -360,6 +359,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
+    #[query(before = crate::kernel::before_query)]
     pub fn clGetKernelWorkGroupInfo(
         kernel: cl_kernel,
         #[optional]
@@ -567,8 +567,10 @@ unsafe extern "C" {
     #[since(1.0)]
     #[call(posted)]
     #[defer(command_queue)]
-    #[refuse(kernel)]
-    #[check((1..=3).contains(&work_dim), CL_INVALID_WORK_DIMENSION)]
+    #[custom(client = crate::kernel::launch, server = crate::kernel::launch)]
+    #[message(request(command_queue: Handle, kernel: Handle, args: Vec<KernelArg<'a>>, work_dim:
+        u32, global_work_offset: Option<Few<u64>>, global_work_size: Few<u64>, local_work_size:
+        Option<Few<u64>>, event_wait_list: Vec<Handle>, event: Handle), reply())]
     pub fn clEnqueueNDRangeKernel(
         command_queue: cl_command_queue, kernel: cl_kernel, work_dim: cl_uint,
         #[input(len = work_dim)] #[nullable]
@@ -583,7 +585,7 @@ unsafe extern "C" {
     #[since(1.0)]
     #[call(posted)]
     #[defer(command_queue)]
-    #[refuse(kernel)]
+    #[custom(client = crate::kernel::task, server = crate::kernel::task)]
     pub fn clEnqueueTask(
         command_queue: cl_command_queue, kernel: cl_kernel, num_events_in_wait_list: cl_uint,
         event_wait_list: *const cl_event, event: *mut cl_event,

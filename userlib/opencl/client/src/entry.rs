@@ -13,19 +13,28 @@ use crate::stats;
 
 fn run<T>(slot: u16, work: impl FnOnce() -> Result<T, cl_int>) -> Result<T, cl_int> {
     stats::count_call(slot);
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(status)) => Err(failed(slot, Some(status))),
+        Err(_) => Err(failed(slot, None)),
+    }
+}
+
+/// A function fails with this status, or by a panic.
+#[cold]
+fn failed(slot: u16, status: Option<cl_int>) -> cl_int {
     let name = FUNCTION_NAMES.get(usize::from(slot)).unwrap_or(&"?");
-    let result = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result,
-        Err(_) => {
+    match status {
+        Some(status) => {
+            log::line(Level::Debug, format_args!("{name}: status {status}"));
+            status
+        }
+        None => {
             log::line(Level::Error, format_args!("{name}: internal error (panic)"));
             // The only status that every function may return for reasons of ours.
-            Err(CL_OUT_OF_HOST_MEMORY)
+            CL_OUT_OF_HOST_MEMORY
         }
-    };
-    if let Err(status) = &result {
-        log::line(Level::Debug, format_args!("{name}: status {status}"));
     }
-    result
 }
 
 /// A function that returns a status.

@@ -112,10 +112,7 @@ pub(crate) fn handles<T>(
     invalid: cl_int,
 ) -> Result<Vec<Handle>, cl_int> {
     list.iter()
-        .map(|object| match registry::get(kind, *object as usize) {
-            Ok(object) => Ok(object.handle()),
-            Err(_) => Err(invalid),
-        })
+        .map(|object| registry::name(kind, *object as usize).map_err(|_| invalid))
         .collect()
 }
 

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Kernels: what their arguments are is asked once, so that setting one needs
-//! no answer.
+//! no answer, and is told with the next launch.
 
 use std::ffi::{c_char, c_void};
 
-use wormhole_opencl_protocol::api::{ClCreateKernel, ClSetKernelArg, Kind};
-use wormhole_opencl_protocol::argument::ArgKind;
+use wormhole_opencl_protocol::api::{ClCreateKernel, ClEnqueueNDRangeKernel, ClSetKernelArg, Kind};
+use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
-use crate::object::{Object, Shadow};
+use crate::arguments::{Arguments, Given, Named};
+use crate::head::Head;
+use crate::object::Object;
 use crate::registry::{self, New};
+use crate::transfer::Wanted;
 use crate::{connection, input, query};
 use std::sync::Arc;
 
@@ -24,7 +27,7 @@ fn make(program: &Arc<Object>, kernel_name: &[u8]) -> Result<cl_kernel, cl_int> 
         new: new.handle(),
     };
     let args = connection::call(&request, |reply| reply.args)?;
-    new.object().set_shadow(Shadow::Kernel { args });
+    new.head().set_arguments(Arguments::new(args));
     Ok(new.publish() as cl_kernel)
 }
 
@@ -92,7 +95,45 @@ pub(crate) unsafe fn create_all(
     unsafe { query::give_list(&made, num_kernels, kernels, std::ptr::null_mut()) }
 }
 
-/// `clSetKernelArg`: checked here, then posted.
+/// A live kernel.
+struct Kernel {
+    head: &'static Head,
+    name: Handle,
+}
+
+impl Kernel {
+    fn at(kernel: usize) -> Result<Self, cl_int> {
+        let head = registry::head(Kind::Kernel, kernel)?;
+        let name = head.name(Kind::Kernel).ok_or(CL_INVALID_KERNEL)?;
+        Ok(Kernel { head, name })
+    }
+
+    /// Posts a request that tells the server what has changed of the arguments.
+    fn post_changes(
+        &self,
+        post: impl FnOnce(Vec<KernelArg<'_>>) -> Result<(), cl_int>,
+    ) -> Result<(), cl_int> {
+        // Locked meanwhile: another thread's launch counts on it.
+        let mut arguments = self.head.arguments().ok_or(CL_INVALID_KERNEL)?;
+        post(arguments.changes())?;
+        let told = arguments.told();
+        drop(arguments);
+        drop(told);
+        Ok(())
+    }
+
+    /// Tells the server what has changed of the arguments, for what depends on them and cannot
+    /// bring them itself.
+    fn settle(&self) -> Result<(), cl_int> {
+        let kernel = self.name;
+        self.post_changes(|args| match args.is_empty() {
+            true => Ok(()),
+            false => connection::post(&ClSetKernelArg { kernel, args }),
+        })
+    }
+}
+
+/// `clSetKernelArg`: checked and kept here.
 ///
 /// # Safety
 /// As the specification says.
@@ -102,47 +143,135 @@ pub(crate) unsafe fn set_arg(
     arg_size: usize,
     arg_value: *const c_void,
 ) -> Result<(), cl_int> {
-    let kernel = registry::get(Kind::Kernel, kernel as usize)?;
-    let Some(Shadow::Kernel { args }) = kernel.shadow() else {
-        return Err(CL_INVALID_KERNEL);
-    };
-    let kind = args.get(arg_index as usize).ok_or(CL_INVALID_ARG_INDEX)?;
+    let head = registry::head(Kind::Kernel, kernel as usize)?;
+    let mut arguments = head.arguments().ok_or(CL_INVALID_KERNEL)?;
     // SAFETY: the caller promises `arg_size` bytes, or null.
-    let value = unsafe { input::bytes(arg_value.cast(), arg_size, 0) }.ok();
-    let word = || {
-        let bytes: Option<[u8; size_of::<usize>()]> = value.and_then(|v| v.try_into().ok());
-        bytes.map(usize::from_ne_bytes)
+    let bytes = unsafe { input::bytes(arg_value.cast(), arg_size, 0) }.ok();
+    let given = Given::new(arg_size, bytes);
+    let index = arg_index as usize;
+    if arguments.is(index, &given) {
+        return Ok(());
+    }
+    let kind = arguments.kind(index).ok_or(CL_INVALID_ARG_INDEX)?;
+    let before = arguments.set(index, &given, checked(kind, &given)?);
+    drop(arguments);
+    drop(before);
+    Ok(())
+}
+
+/// The object that an argument of this kind is to be set to, if it is one.
+fn checked(kind: ArgKind, given: &Given<'_>) -> Result<Option<Named>, cl_int> {
+    let find = |kind, handle| {
+        let object = registry::get(kind, handle)?;
+        let head = registry::head(kind, handle)?;
+        Ok(Some(Named { head, object }))
     };
-    let (object, value) = match kind {
-        ArgKind::Memory | ArgKind::Sampler if arg_size != size_of::<usize>() => {
-            return Err(CL_INVALID_ARG_SIZE)
+    match (kind, given.bytes()) {
+        (ArgKind::Memory | ArgKind::Sampler, _) if given.size() != size_of::<usize>() => {
+            Err(CL_INVALID_ARG_SIZE)
         }
-        ArgKind::Memory => match word() {
-            None | Some(0) => (Handle::NULL, None),
-            Some(memory) => (registry::get(Kind::Mem, memory)?.handle(), None),
+        (ArgKind::Memory, _) => match given.handle() {
+            None | Some(0) => Ok(None),
+            Some(memory) => find(Kind::Mem, memory),
         },
-        ArgKind::Sampler => {
-            let sampler = word().ok_or(CL_INVALID_ARG_VALUE)?;
-            (registry::get(Kind::Sampler, sampler)?.handle(), None)
+        (ArgKind::Sampler, _) => {
+            let sampler = given.handle().ok_or(CL_INVALID_ARG_VALUE)?;
+            find(Kind::Sampler, sampler)
         }
-        ArgKind::Local if value.is_some() => return Err(CL_INVALID_ARG_VALUE),
-        ArgKind::Local if arg_size == 0 => return Err(CL_INVALID_ARG_SIZE),
-        ArgKind::Local => (Handle::NULL, None),
-        ArgKind::Value(_) if value.is_none() => return Err(CL_INVALID_ARG_VALUE),
-        ArgKind::Value(size) if *size != 0 && *size as usize != arg_size => {
-            return Err(CL_INVALID_ARG_SIZE)
+        (ArgKind::Local, Some(_)) | (ArgKind::Value(_), None) => Err(CL_INVALID_ARG_VALUE),
+        (ArgKind::Local, None) if given.size() == 0 => Err(CL_INVALID_ARG_SIZE),
+        (ArgKind::Value(size), _) if size != 0 && size as usize != given.size() => {
+            Err(CL_INVALID_ARG_SIZE)
         }
-        ArgKind::Value(_) => (Handle::NULL, value),
-        ArgKind::Unknown => match word().map(|word| registry::get(Kind::Mem, word)) {
-            Some(Ok(memory)) => (memory.handle(), None),
-            _ => (Handle::NULL, value),
+        (ArgKind::Local | ArgKind::Value(_), _) => Ok(None),
+        (ArgKind::Unknown, _) => match given.handle().map(|handle| find(Kind::Mem, handle)) {
+            Some(Ok(named)) => Ok(named),
+            _ => Ok(None),
         },
+    }
+}
+
+/// `clGetKernelWorkGroupInfo`: the local memory in use is that of arguments, too.
+pub(crate) fn before_query(
+    kernel: &Object,
+    _name: cl_kernel_work_group_info,
+) -> Option<Result<Vec<u8>, cl_int>> {
+    let (head, name) = (kernel.head(), kernel.handle());
+    Kernel { head, name }.settle().err().map(Err)
+}
+
+/// `clEnqueueNDRangeKernel`.
+///
+/// # Safety
+/// As the specification says.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn launch(
+    command_queue: cl_command_queue,
+    kernel: cl_kernel,
+    work_dim: cl_uint,
+    global_work_offset: *const usize,
+    global_work_size: *const usize,
+    local_work_size: *const usize,
+    num_events_in_wait_list: cl_uint,
+    event_wait_list: *const cl_event,
+    event: *mut cl_event,
+) -> Result<(), cl_int> {
+    let command_queue = command_queue as usize;
+    let queue = registry::name(Kind::Queue, command_queue)?;
+    let kernel = Kernel::at(kernel as usize)?;
+    if !(1..=3).contains(&work_dim) {
+        return Err(CL_INVALID_WORK_DIMENSION);
+    }
+    let len = work_dim as usize;
+    let sizes = |sizes: &[usize]| sizes.iter().map(|size| *size as u64).collect();
+    // SAFETY: the caller promises it.
+    let (offset, global, local, waits, event) = unsafe {
+        (
+            input::optional_array(global_work_offset, len, CL_INVALID_VALUE)?,
+            input::array(global_work_size, len, CL_INVALID_GLOBAL_WORK_SIZE)?,
+            input::optional_array(local_work_size, len, CL_INVALID_VALUE)?,
+            input::wait_list(num_events_in_wait_list, event_wait_list)?,
+            Wanted::on(event, command_queue)?,
+        )
     };
-    connection::post(&ClSetKernelArg {
-        kernel: kernel.handle(),
-        arg_index,
-        arg_size: arg_size as u64,
-        object,
-        value,
-    })
+    kernel.post_changes(|args| {
+        connection::post(&ClEnqueueNDRangeKernel {
+            command_queue: queue,
+            kernel: kernel.name,
+            args,
+            work_dim,
+            global_work_offset: offset.map(sizes),
+            global_work_size: sizes(global),
+            local_work_size: local.map(sizes),
+            event_wait_list: waits,
+            event: event.handle(),
+        })
+    })?;
+    event.give();
+    Ok(())
+}
+
+/// `clEnqueueTask`.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn task(
+    command_queue: cl_command_queue,
+    kernel: cl_kernel,
+    num_events_in_wait_list: cl_uint,
+    event_wait_list: *const cl_event,
+    event: *mut cl_event,
+) -> Result<(), cl_int> {
+    registry::name(Kind::Queue, command_queue as usize)?;
+    Kernel::at(kernel as usize)?.settle()?;
+    // SAFETY: the caller promises it.
+    unsafe {
+        marshal::clEnqueueTask(
+            command_queue,
+            kernel,
+            num_events_in_wait_list,
+            event_wait_list,
+            event,
+        )
+    }
 }

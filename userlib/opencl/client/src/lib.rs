@@ -15,12 +15,14 @@
 //! `clIcdGetPlatformIDsKHR` alone.
 
 mod area;
+mod arguments;
 mod callback;
 mod connection;
 mod context;
 mod device;
 mod entry;
 mod event;
+mod head;
 mod icd;
 mod image;
 mod input;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use wormhole_opencl_protocol::api::Kind;
-use wormhole_opencl_protocol::argument::ArgKind;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::{cl_command_type, cl_mem_flags};
 
+use crate::head::Head;
 use crate::image::Image;
-use crate::registry::{self, Address};
+use crate::registry::{self, Place};
 
 /// Memory that the server has, too.
 #[derive(Debug, Clone, Copy)]
@@ -32,12 +32,9 @@ impl Shared {
 }
 
 /// What the client itself must know of an object.
-#[derive(Debug)]
 pub(crate) enum Shadow {
     /// The properties it was created with, terminator included; empty if none.
-    Context {
-        properties: Vec<isize>,
-    },
+    Context { properties: Vec<isize> },
     Memory {
         flags: cl_mem_flags,
         /// In bytes.
@@ -52,9 +49,6 @@ pub(crate) enum Shadow {
         /// `None` if it is a buffer.
         image: Option<Image>,
     },
-    Kernel {
-        args: Vec<ArgKind>,
-    },
     Event {
         /// What the command is, if the server carries out another one.
         command: Option<cl_command_type>,
@@ -64,14 +58,10 @@ pub(crate) enum Shadow {
 }
 
 /// An object of the server, by the name that both ends know.
-///
-/// # Invariants
-/// `address` is this object's until it is dropped, and no other object's.
-#[derive(Debug)]
 pub(crate) struct Object {
     kind: Kind,
     handle: Handle,
-    address: Address,
+    place: Place,
     /// The objects that this one needs: they live as long.
     parents: Vec<Arc<Object>>,
     /// Whether the server was told to make it.
@@ -80,16 +70,11 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    pub(crate) fn new(
-        kind: Kind,
-        handle: Handle,
-        address: Address,
-        parents: Vec<Arc<Object>>,
-    ) -> Self {
+    pub(crate) fn new(kind: Kind, handle: Handle, place: Place, parents: Vec<Arc<Object>>) -> Self {
         Object {
             kind,
             handle,
-            address,
+            place,
             parents,
             exists: AtomicBool::new(false),
             shadow: OnceLock::new(),
@@ -104,8 +89,17 @@ impl Object {
         self.handle
     }
 
+    /// The program's handle of it.
     pub(crate) fn address(&self) -> usize {
-        self.address.get()
+        self.head().address()
+    }
+
+    pub(crate) fn head(&self) -> &'static Head {
+        self.place.head()
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The object that it was made from.

@@ -18,6 +18,7 @@ static SHARED_BYTES: AtomicU64 = AtomicU64::new(0);
 static MESSAGE_BYTES: AtomicU64 = AtomicU64::new(0);
 
 /// The program called a function.
+#[inline]
 pub(crate) fn count_call(slot: u16) {
     if let Some(count) = CALLS.get(usize::from(slot)) {
         count.fetch_add(1, Ordering::Relaxed);

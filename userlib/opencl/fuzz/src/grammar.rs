@@ -2,12 +2,12 @@
 //! What messages are made of.
 
 use wormhole_opencl_protocol::api::*;
-use wormhole_opencl_protocol::argument::ArgKind;
+use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::frame::Request;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::*;
-use wormhole_opencl_protocol::wire::{Reader, Wire};
+use wormhole_opencl_protocol::wire::{Few, Reader, Wire};
 
 /// The form of a value.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub enum Shape {
     Array(&'static Shape, usize),
     /// One or none.
     Option(&'static Shape),
+    /// One of each.
+    Fields(&'static [Shape]),
 }
 
 /// What a value means.
@@ -122,6 +124,19 @@ impl Shaped for &[u8] {
 
 impl<T: Shaped> Shaped for Vec<T> {
     const SHAPE: Shape = Shape::List(&T::SHAPE);
+}
+
+impl<T: Shaped> Shaped for Few<T> {
+    const SHAPE: Shape = Shape::List(&T::SHAPE);
+}
+
+impl Shaped for KernelArg<'_> {
+    const SHAPE: Shape = Shape::Fields(&[
+        u32::SHAPE,
+        u64::SHAPE,
+        Handle::SHAPE,
+        <Option<&[u8]> as Shaped>::SHAPE,
+    ]);
 }
 
 impl<T: Shaped, const N: usize> Shaped for [T; N] {

@@ -267,6 +267,12 @@ impl Names {
                 bytes.push(1);
                 self.value(message, (field, inner), None, bytes, new, u)
             }
+            Shape::Fields(fields) => {
+                for inner in *fields {
+                    self.value(message, (field, inner), None, bytes, new, u)?;
+                }
+                Ok(0)
+            }
         }
     }
 

@@ -27,13 +27,13 @@ pub mod wire;
 pub mod api {
     use std::ffi::{c_char, c_uchar, c_void};
 
-    use crate::argument::ArgKind;
+    use crate::argument::{ArgKind, KernelArg};
     use crate::constants::*;
     use crate::data::Data;
     use crate::frame::Request;
     use crate::handle::Handle;
     use crate::types::*;
-    use crate::wire::{Malformed, Reader, Wire, Writer};
+    use crate::wire::{Few, Malformed, Reader, Wire, Writer};
 
     include!(concat!(env!("OUT_DIR"), "/protocol.rs"));
 }

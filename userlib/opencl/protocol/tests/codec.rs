@@ -6,12 +6,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use wormhole_opencl_protocol::api::*;
-use wormhole_opencl_protocol::argument::ArgKind;
+use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::for_each_message;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::token;
-use wormhole_opencl_protocol::wire::{Malformed, Reader, Wire, Writer};
+use wormhole_opencl_protocol::wire::{Few, Malformed, Reader, Wire, Writer};
 
 /// Makes a value from random numbers.
 trait Sample {
@@ -77,6 +77,23 @@ impl Sample for &[u8] {
             _ => next() % 40,
         };
         &BYTES[..len as usize]
+    }
+}
+
+impl Sample for KernelArg<'_> {
+    fn sample(next: &mut dyn FnMut() -> u64) -> Self {
+        KernelArg {
+            index: u32::sample(next),
+            size: u64::sample(next),
+            object: Handle::sample(next),
+            value: Option::sample(next),
+        }
+    }
+}
+
+impl<T: Sample> Sample for Few<T> {
+    fn sample(next: &mut dyn FnMut() -> u64) -> Self {
+        Vec::sample(next).into()
     }
 }
 

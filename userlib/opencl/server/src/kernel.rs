@@ -3,17 +3,26 @@
 
 use std::ffi::c_void;
 
+use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::{
-    ClCreateKernel, ClCreateKernelReply, ClSetKernelArg, ClSetKernelArgReply, Kind,
+    ClCreateKernel, ClCreateKernelReply, ClEnqueueNDRangeKernel, ClEnqueueNDRangeKernelReply,
+    ClEnqueueTask, ClSetKernelArg, ClSetKernelArgReply, Kind,
 };
-use wormhole_opencl_protocol::argument::ArgKind;
+use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::constants::*;
-use wormhole_opencl_protocol::types::{cl_kernel, cl_program, cl_uint};
+use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::types::{
+    cl_command_queue, cl_event, cl_int, cl_kernel, cl_program, cl_uint,
+};
+use wormhole_opencl_protocol::wire::Few;
 
-use crate::api::Vendor;
-use crate::check::{c_string, check, check_made, encode, native_size, Aligned, Refusal};
+use crate::api::{serve, Vendor};
+use crate::check::{
+    c_string, check, check_len, check_made, encode, native_size, refusal, Aligned, Refusal,
+};
 use crate::query;
 use crate::session::State;
+use crate::transfer::list;
 
 /// `clCreateKernel`: replies what the arguments are.
 pub(crate) fn create(s: &mut State, m: ClCreateKernel<'_>) -> Result<Vec<u8>, Refusal> {
@@ -108,33 +117,93 @@ fn size_of_type(ty: &str) -> u32 {
     one * width
 }
 
-/// `clSetKernelArg`.
-pub(crate) fn set_arg(s: &mut State, m: ClSetKernelArg<'_>) -> Result<Vec<u8>, Refusal> {
+/// What the vendor, or this server, did not let arguments of kernels be set to. The client takes
+/// them for set, so such a kernel is not launched until it sets them to something else.
+#[derive(Debug, Default)]
+pub(crate) struct Refused(FxHashMap<Handle, Vec<(cl_uint, cl_int)>>);
+
+impl Refused {
+    /// # Errors
+    /// If an argument of this kernel is not what the client takes it for.
+    fn check(&self, kernel: Handle) -> Result<(), Refusal> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        match self.0.get(&kernel).and_then(|refused| refused.first()) {
+            Some((_, status)) => Err((*status).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, kernel: Handle, index: cl_uint, set: Result<(), cl_int>) {
+        if set.is_ok() && self.0.is_empty() {
+            return;
+        }
+        let refused = self.0.entry(kernel).or_default();
+        refused.retain(|(of, _)| *of != index);
+        refused.extend(set.err().map(|status| (index, status)));
+        if refused.is_empty() {
+            self.0.remove(&kernel);
+        }
+    }
+
+    /// A kernel is gone.
+    pub(crate) fn forget(&mut self, kernel: Handle) {
+        self.0.remove(&kernel);
+    }
+}
+
+/// Sets arguments, each one whatever becomes of the others. Gives the first failure.
+fn set_all(
+    s: &mut State,
+    name: Handle,
+    args: &[KernelArg<'_>],
+) -> Result<Result<(), cl_int>, Refusal> {
+    let mut all = Ok(());
+    if args.is_empty() {
+        return Ok(all);
+    }
+    let kernel = s.objects.get(Kind::Kernel, name)? as cl_kernel;
+    for arg in args {
+        let index = arg.index;
+        let known = s
+            .args
+            .get(&name)
+            .and_then(|kinds| kinds.get(index as usize));
+        let Some(kind) = known else {
+            // The client knows how many there are.
+            return Err(CL_INVALID_ARG_INDEX.into());
+        };
+        let set = refusal(set(s, kernel, *kind, arg))?;
+        s.refused.note(name, index, set);
+        all = all.and(set);
+    }
+    Ok(all)
+}
+
+fn set(s: &State, kernel: cl_kernel, kind: ArgKind, arg: &KernelArg<'_>) -> Result<(), Refusal> {
     let call = s.vendor.clSetKernelArg.ok_or(CL_INVALID_OPERATION)?;
-    let kernel = s.objects.get(Kind::Kernel, m.kernel)? as cl_kernel;
-    let kind = s.args.get(&m.kernel).ok_or(CL_INVALID_KERNEL)?;
-    let kind = kind.get(m.arg_index as usize).ok_or(CL_INVALID_ARG_INDEX)?;
     let pointer_size = size_of::<usize>() as u64;
     // The vendor takes a pointer's bits on trust, so none may come from the client.
-    let object = match (kind, m.object.is_null(), m.value) {
+    let object = match (kind, arg.object.is_null(), arg.value) {
         (ArgKind::Memory | ArgKind::Unknown, false, None) => {
-            Some(s.objects.get(Kind::Mem, m.object)?)
+            Some(s.objects.get(Kind::Mem, arg.object)?)
         }
-        (ArgKind::Sampler, false, None) => Some(s.objects.get(Kind::Sampler, m.object)?),
+        (ArgKind::Sampler, false, None) => Some(s.objects.get(Kind::Sampler, arg.object)?),
         (ArgKind::Memory | ArgKind::Local, true, None) => None,
         (ArgKind::Value(_), true, Some(_)) => None,
         (ArgKind::Unknown, true, None) => None,
-        (ArgKind::Unknown, true, Some(_)) if m.arg_size != pointer_size => None,
+        (ArgKind::Unknown, true, Some(_)) if arg.size != pointer_size => None,
         _ => return Err(CL_INVALID_ARG_VALUE.into()),
     };
-    let (size, value) = match (&object, m.value) {
-        (Some(_), _) if m.arg_size != pointer_size => return Err(CL_INVALID_ARG_SIZE.into()),
+    let (size, value) = match (&object, arg.value) {
+        (Some(_), _) if arg.size != pointer_size => return Err(CL_INVALID_ARG_SIZE.into()),
         (Some(_), _) => (size_of::<usize>(), None),
-        (None, Some(value)) if value.len() as u64 == m.arg_size => {
+        (None, Some(value)) if value.len() as u64 == arg.size => {
             (value.len(), Some(Aligned::new(value)))
         }
         (None, Some(_)) => return Err(CL_INVALID_ARG_SIZE.into()),
-        (None, None) => (native_size(m.arg_size)?, None),
+        (None, None) => (native_size(arg.size)?, None),
     };
     let pointer: *const c_void = match (&object, &value) {
         (Some(object), _) => std::ptr::from_ref(object).cast(),
@@ -143,8 +212,70 @@ pub(crate) fn set_arg(s: &mut State, m: ClSetKernelArg<'_>) -> Result<Vec<u8>, R
     };
     // SAFETY: `size` bytes at the pointer, or null; a pointer-sized value is
     // one of our own objects unless the argument is a number.
-    check(unsafe { call(kernel, m.arg_index, size, pointer) })?;
+    check(unsafe { call(kernel, arg.index, size, pointer) })
+}
+
+/// `clSetKernelArg`, of several arguments at once.
+pub(crate) fn set_args(s: &mut State, m: ClSetKernelArg<'_>) -> Result<Vec<u8>, Refusal> {
+    s.objects.get(Kind::Kernel, m.kernel)?;
+    set_all(s, m.kernel, &m.args)??;
     Ok(encode(&ClSetKernelArgReply {}))
+}
+
+/// `clEnqueueNDRangeKernel`, with the arguments that were set since the last time.
+pub(crate) fn launch(s: &mut State, m: ClEnqueueNDRangeKernel<'_>) -> Result<Vec<u8>, Refusal> {
+    let call = s
+        .vendor
+        .clEnqueueNDRangeKernel
+        .ok_or(CL_INVALID_OPERATION)?;
+    // Whatever becomes of the launch: the client takes them for set.
+    let _ = set_all(s, m.kernel, &m.args)?;
+    let queue = s.objects.get(Kind::Queue, m.command_queue)? as cl_command_queue;
+    let kernel = s.objects.get(Kind::Kernel, m.kernel)? as cl_kernel;
+    s.refused.check(m.kernel)?;
+    s.objects.vacant(m.event)?;
+    let native = |sizes: &Few<u64>| -> Result<Few<usize>, Refusal> {
+        check_len(sizes.len(), m.work_dim)?;
+        sizes.iter().map(|size| native_size(*size)).collect()
+    };
+    let global = native(&m.global_work_size)?;
+    let offset = m.global_work_offset.as_ref().map(native).transpose()?;
+    let local = m.local_work_size.as_ref().map(native).transpose()?;
+    let or_null = |sizes: &Option<Few<usize>>| match sizes {
+        Some(sizes) => sizes.as_ptr(),
+        None => std::ptr::null(),
+    };
+    let waits = &m.event_wait_list;
+    let invalid = CL_INVALID_EVENT_WAIT_LIST;
+    let waits = s.objects.get_all(Kind::Event, waits, invalid)?;
+    let (waits_len, waits) = list(&waits);
+    let mut event: cl_event = std::ptr::null_mut();
+    let wanted = match m.event.is_null() {
+        true => std::ptr::null_mut(),
+        false => &raw mut event,
+    };
+    // SAFETY: handles are live, and the arrays have as many elements as the call is told.
+    check(unsafe {
+        call(
+            queue,
+            kernel,
+            m.work_dim,
+            or_null(&offset),
+            global.as_ptr(),
+            or_null(&local),
+            waits_len,
+            waits,
+            wanted,
+        )
+    })?;
+    s.adopt(Kind::Event, m.event, event as usize);
+    Ok(encode(&ClEnqueueNDRangeKernelReply {}))
+}
+
+/// `clEnqueueTask`.
+pub(crate) fn task(s: &mut State, m: ClEnqueueTask) -> Result<Vec<u8>, Refusal> {
+    s.refused.check(m.kernel)?;
+    serve::clEnqueueTask(s, m)
 }
 
 #[cfg(test)]

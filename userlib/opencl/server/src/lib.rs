@@ -63,7 +63,7 @@ pub mod api {
     use wormhole_opencl_protocol::api::*;
     use wormhole_opencl_protocol::constants::*;
     use wormhole_opencl_protocol::types::*;
-    use wormhole_opencl_protocol::wire::{Malformed, Reader, Wire};
+    use wormhole_opencl_protocol::wire::{Few, Malformed, Reader, Wire};
 
     use crate::check::{
         c_string, check, check_len, check_made, encode, native_size, refusal, Aligned, Refusal,

@@ -22,6 +22,7 @@ use crate::api::{dispatch, Vendor};
 use crate::binaries::Binaries;
 use crate::callback::Callbacks;
 use crate::check::Refusal;
+use crate::kernel::Refused;
 use crate::live::Live;
 use crate::memory::Memory;
 use crate::objects::Objects;
@@ -74,6 +75,7 @@ pub struct State {
     pub(crate) callbacks: Arc<Callbacks>,
     /// What the arguments of each kernel are.
     pub(crate) args: FxHashMap<Handle, Vec<ArgKind>>,
+    pub(crate) refused: Refused,
     pub(crate) binaries: Binaries,
     pub(crate) printed: Printed,
     pub(crate) limits: Limits,
@@ -91,6 +93,7 @@ impl Session {
             pending: Pending::default(),
             callbacks: Arc::default(),
             args: FxHashMap::default(),
+            refused: Refused::default(),
             binaries,
             printed: Printed::default(),
             limits,
@@ -251,8 +254,14 @@ impl State {
     /// Lets go of an object. A name that is none's, such as that of an object
     /// whose making failed, is no error: nobody waits for an answer.
     pub(crate) fn release(&mut self, kind: Kind, handle: Handle) {
-        self.args.remove(&handle);
-        self.accounts.take(handle);
+        if kind == Kind::Kernel {
+            self.args.remove(&handle);
+            self.refused.forget(handle);
+        }
+        // The others have no account.
+        if matches!(kind, Kind::Kernel | Kind::Queue) {
+            self.accounts.take(handle);
+        }
         if let Some(object) = self.objects.remove(kind, handle) {
             // SAFETY: the reference was the client's, and its name is gone.
             unsafe { self.vendor.release(kind, object) };

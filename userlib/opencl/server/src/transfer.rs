@@ -30,6 +30,7 @@ pub(crate) fn share(s: &mut State, handle: Handle, event: cl_event) -> Result<()
     Ok(())
 }
 
+/// A wait list as the vendor takes it.
 pub(crate) fn list(events: &[usize]) -> (u32, *const cl_event) {
     match events {
         [] => (0, std::ptr::null()),

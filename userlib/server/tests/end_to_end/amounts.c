@@ -65,7 +65,7 @@ static void objects(void)
 	OK(clReleaseProgram(program));
 }
 
-/* A million calls that go to the server, most of them posted. */
+/* A million calls, most of them of arguments, of which a launch takes the last. */
 static void calls(void)
 {
 	enum { ROUNDS = 1000, ARGUMENTS = 495 };

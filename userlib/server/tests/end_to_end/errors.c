@@ -5,6 +5,9 @@
 static const char source[] =
 	"__kernel void set(__global int *out, int value, float4 v, __local int *tmp)\n"
 	"{ out[get_global_id(0)] = value; }\n"
+	"struct pair { int a, b; };\n"
+	"__kernel void sum(__global int *out, struct pair pair)\n"
+	"{ out[get_global_id(0)] = pair.a + pair.b; }\n"
 	"__kernel void empty(void) {}\n";
 
 /* Something with the first word of an object, as the loader needs, that is none. */
@@ -235,6 +238,34 @@ static void refused(cl_mem mem)
 	EXPECT(before == 77);
 }
 
+/* A buffer that a launch uses is destroyed after it, whenever it was released. */
+static void released(cl_program program, cl_mem mem)
+{
+	const size_t n = 16;
+	const struct {
+		int a, b;
+	} pair = { 3, 4 };
+	int out = 0;
+	cl_int err;
+	cl_kernel kernel = clCreateKernel(program, "sum", &err);
+	cl_mem gone;
+
+	OK(err);
+	gone = clCreateBuffer(context, CL_MEM_READ_WRITE, 256, NULL, &err);
+	OK(err);
+	OK(clSetKernelArg(kernel, 1, sizeof(pair), &pair));
+	OK(clSetKernelArg(kernel, 0, sizeof(gone), &gone));
+	OK(clReleaseMemObject(gone));
+	OK(clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &n, NULL, 0, NULL, NULL));
+	OK(clFinish(queue));
+	STATUS(clSetKernelArg(kernel, 0, sizeof(gone), &gone), CL_INVALID_MEM_OBJECT);
+	OK(clSetKernelArg(kernel, 0, sizeof(mem), &mem));
+	OK(clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &n, NULL, 0, NULL, NULL));
+	OK(clEnqueueReadBuffer(queue, mem, CL_TRUE, 0, 4, &out, 0, NULL, NULL));
+	EXPECT(out == 7);
+	OK(clReleaseKernel(kernel));
+}
+
 static void not_forwarded(void)
 {
 	EXPECT(clGetExtensionFunctionAddressForPlatform(platform, "clNoSuchFunction") == NULL);
@@ -261,6 +292,7 @@ int main(void)
 	arguments(kernel, mem);
 	posted(kernel, empty, mem);
 	refused(mem);
+	released(program, mem);
 	not_forwarded();
 	OK(clReleaseMemObject(mem));
 	OK(clReleaseKernel(kernel));

@@ -343,6 +343,46 @@ static void launches(int argc)
 	OK(clReleaseProgram(program));
 }
 
+/* A kernel keeps what its arguments are set to, and each launch has what was set before it. */
+static void relaunches(void)
+{
+	static const int values[] = { 1, 2, 2, 3 };
+	const size_t n = N;
+	cl_program program = build(source);
+	cl_mem buffers[2] = { buffer(N * sizeof(int)), buffer(N * sizeof(int)) }, gone;
+	cl_kernel fill;
+	cl_int err, out;
+	int ignored = -1;
+
+	fill = clCreateKernel(program, "fill", &err);
+	OK(err);
+	for (int i = 0; i < 4; i++) {
+		OK(clSetKernelArg(fill, 0, sizeof(cl_mem), &buffers[i % 2]));
+		OK(clSetKernelArg(fill, 1, sizeof(int), &ignored));
+		OK(clSetKernelArg(fill, 1, sizeof(int), &values[i]));
+		OK(clEnqueueNDRangeKernel(queue, fill, 1, NULL, &n, NULL, 0, NULL, NULL));
+		OK(clEnqueueReadBuffer(queue, buffers[i % 2], CL_TRUE, 0, 4, &out, 0, NULL, NULL));
+		EXPECT(out == values[i]);
+	}
+	/* The argument that is not set again is still the second buffer. */
+	OK(clSetKernelArg(fill, 1, sizeof(int), &ignored));
+	OK(clEnqueueTask(queue, fill, 0, NULL, NULL));
+	OK(clEnqueueReadBuffer(queue, buffers[1], CL_TRUE, 0, 4, &out, 0, NULL, NULL));
+	EXPECT(out == ignored);
+	OK(clEnqueueReadBuffer(queue, buffers[0], CL_TRUE, 0, 4, &out, 0, NULL, NULL));
+	EXPECT(out == values[2]);
+
+	/* Set, and released before the kernel that never runs. */
+	gone = buffer(16);
+	OK(clSetKernelArg(fill, 0, sizeof(gone), &gone));
+	OK(clReleaseMemObject(gone));
+	OK(clReleaseKernel(fill));
+	OK(clReleaseMemObject(buffers[0]));
+	OK(clReleaseMemObject(buffers[1]));
+	OK(clReleaseProgram(program));
+	OK(clFinish(queue));
+}
+
 static void binaries(void)
 {
 	static const size_t n = 4;
@@ -388,6 +428,7 @@ int main(int argc, char **argv)
 	buffers();
 	programs();
 	launches(argc);
+	relaunches();
 	binaries();
 	close_device();
 	return finish();

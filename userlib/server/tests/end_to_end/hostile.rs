@@ -7,10 +7,12 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use wormhole_opencl_protocol::api::*;
+use wormhole_opencl_protocol::argument::KernelArg;
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
 use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::wire::Few;
 use wormhole_transport::{Client, Config};
 
 use crate::daemon::{Daemon, Transport};
@@ -310,12 +312,14 @@ fn a_pointer_is_no_kernel_argument() {
     };
     assert_eq!(hostile.call(&create), Some(CL_SUCCESS));
     let pointer = 0x1000u64.to_ne_bytes();
-    let set = |arg_index, arg_size, object, value| ClSetKernelArg {
+    let set = |index, size, object, value| ClSetKernelArg {
         kernel,
-        arg_index,
-        arg_size,
-        object,
-        value,
+        args: vec![KernelArg {
+            index,
+            size,
+            object,
+            value,
+        }],
     };
     let null = Handle::NULL;
     for (arg, status) in [
@@ -333,12 +337,12 @@ fn a_pointer_is_no_kernel_argument() {
     let short = ClEnqueueNDRangeKernel {
         command_queue: null,
         kernel,
+        args: vec![],
         work_dim: 3,
         global_work_offset: None,
-        global_work_size: vec![1],
+        global_work_size: Few::from_slice(&[1]),
         local_work_size: None,
-        num_events_in_wait_list: 0,
-        event_wait_list: None,
+        event_wait_list: vec![],
         event: null,
     };
     assert_eq!(hostile.call(&short), Some(CL_INVALID_COMMAND_QUEUE));

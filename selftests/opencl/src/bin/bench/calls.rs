@@ -16,6 +16,8 @@ pub struct Addition {
     pub queue: Queue,
     kernel: Kernel,
     c: Buffer,
+    /// Another one for sums.
+    other: Buffer,
     a: Buffer,
     b: Buffer,
 }
@@ -27,6 +29,7 @@ impl Addition {
             queue: device.queue()?,
             kernel: device.kernel("vadd")?,
             c: buffer()?,
+            other: buffer()?,
             a: buffer()?,
             b: buffer()?,
         };
@@ -46,6 +49,21 @@ impl Addition {
             2 => Argument::Memory(&self.b),
             _ => Argument::Uint(SIZE as u32),
         }
+    }
+
+    /// Sets every argument to something else than the last time: the same sum of all elements but, every
+    /// other time, the last one.
+    fn change(&self, time: u64) -> Result<()> {
+        let (a, b, size) = match time % 2 {
+            0 => (&self.b, &self.a, SIZE - 1),
+            _ => (&self.a, &self.b, SIZE),
+        };
+        let c = if time % 2 == 0 { &self.other } else { &self.c };
+        let arguments = [c, a, b].map(Argument::Memory);
+        let arguments = arguments.into_iter().chain([Argument::Uint(size as u32)]);
+        (0..)
+            .zip(arguments)
+            .try_for_each(|(index, argument)| self.kernel.set(index, argument))
     }
 
     pub fn add(&self) -> Result<()> {
@@ -112,6 +130,16 @@ pub fn set_argument(bench: &Bench, addition: &Addition, finish: &Row) -> Result<
 pub fn launch(bench: &Bench, addition: &Addition) -> Result<()> {
     bench.measure("vadd of 1,024, clFinish", Unit::Ticks, |count| {
         timed(count, || addition.add())
+    })?;
+    addition.check()?;
+    let what = "4 clSetKernelArg, all changed, vadd, clFinish";
+    let mut time = 0;
+    bench.measure(what, Unit::Ticks, |count| {
+        timed(count, || {
+            addition.change(time)?;
+            time += 1;
+            addition.add()
+        })
     })?;
     addition.check()
 }
