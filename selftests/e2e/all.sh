@@ -26,7 +26,7 @@ boot() {
 
 boot kselftests
 boot exitless 2
-boot delegate
+boot delegate 2
 boot faults
 boot delegate_faults
 boot tenants

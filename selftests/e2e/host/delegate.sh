@@ -5,8 +5,9 @@
 set -uo pipefail
 . "$(dirname "$0")/pair.sh"
 
+# The client VM has a vCPU for each CPU of the host.
 bring_up() {
-	load_module && start_serve && start_vm server && start_vm client || return 1
+	load_module && start_serve && start_vm server && start_vm client --smp "$(nproc)" || return 1
 	wait_for 60 "wormholectl to pair the two VMs" paired || return 1
 	vm wait server client && load_guest server && load_guest client && start_delegate_server
 }
