@@ -14,7 +14,7 @@ mkdir -p "$logs"
 start_server clblast tcp
 
 printf '%s\n' "$@" | env "${forwarded[@]}" xargs -P "$(nproc)" -I ROUTINE \
-	sh -c 'timeout 300 clblast_test_ROUTINE >"$1/ROUTINE" 2>&1; echo "ended with $?" >>"$1/ROUTINE"' clblast "$logs"
+	sh -c 'timeout 900 clblast_test_ROUTINE >"$1/ROUTINE" 2>&1; echo "ended with $?" >>"$1/ROUTINE"' clblast "$logs"
 
 for routine; do
 	# A routine that ends early fails, and so does one whose tests were all skipped for another reason than the precision.
