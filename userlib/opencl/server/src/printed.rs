@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{fallocate, memfd_create, FallocateFlags, MemfdFlags};
+use rustix::fs::{fallocate, fcntl_setfl, memfd_create, FallocateFlags, MemfdFlags, OFlags};
 
 /// Bytes that go with one reply at most.
 const MAX: usize = 64 << 10;
@@ -30,6 +30,8 @@ pub(crate) struct Printed {
 /// The kernel's.
 pub fn capture() -> io::Result<File> {
     let file = memfd_create("printed", MemfdFlags::CLOEXEC)?;
+    // The vendor's threads write at once, and a memfd has no lock for its position.
+    fcntl_setfl(&file, OFlags::APPEND)?;
     rustix::stdio::dup2_stdout(&file)?;
     Ok(file.into())
 }
