@@ -316,20 +316,25 @@ proptest! {
         prop_assert!(world.log.lock().unwrap().over.is_empty());
     }
 
-    /// Any bytes in the area, and any words.
+    /// Any bytes in any lane, and any words.
     #[test]
     fn a_hostile_client_ends_its_session_at_worst(
         bytes in vec(prop_oneof![3 => 0u8..4, 1 => Just(8), 1 => any::<u8>()], 0..600),
-        words in vec((prop_oneof![9 => 0u64..5, 1 => any::<u64>()],
+        at in 0..LANES,
+        words in vec((prop_oneof![9 => 0u64..5, 1 => any::<u64>()], 0..LANES as u64 + 2,
             prop_oneof![0u64..80, any::<u64>()]), 1..6),
     ) {
         let world = World::new();
         let areas = world.areas.as_ref().unwrap();
-        let lane = areas.lane(0).unwrap();
-        areas.write_request(lane, 0, &[IoSlice::new(&bytes)]).unwrap();
+        for number in [0, at] {
+            let lane = areas.lane(number).unwrap();
+            areas.write_request(lane, 0, &[IoSlice::new(&bytes)]).unwrap();
+        }
         let mut over = false;
-        for (operation, argument) in words {
-            let result = world.desk.call(operation, argument / 8 * 8);
+        for (operation, number, argument) in words {
+            // Half of the words are for the lanes with the bytes.
+            let number = if argument % 2 == 0 { at as u64 } else { number };
+            let result = world.desk.call(operation | (number << 8), argument / 8 * 8);
             prop_assert!(result <= u64::from(MAX) || result == OVER);
             prop_assert!(!over || result == OVER, "there is no way back");
             over = result == OVER;
