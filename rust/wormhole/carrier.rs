@@ -13,6 +13,9 @@
 //!                        Hopped -> Finished -> Parked    (goes on natively in the server VM)
 //! ```
 //!
+//! A carrier that is parked can be taken back, when nobody has wanted it for some time: since the
+//! server has asked for it before.
+//!
 //! Pure: no `kernel::` imports, so that `rustc --test carrier.rs` runs the tests below.
 
 /// Names a call that was stopped. Not a secret: the client must name the address space too.
@@ -25,8 +28,8 @@ pub(crate) enum State {
     /// The server has not given it.
     #[default]
     Absent,
-    /// In the server VM, waiting.
-    Parked,
+    /// In the server VM, waiting. `spare`: it was asked back, and not wanted since.
+    Parked { spare: bool },
     /// The view of vCPU `vcpu` has it. While that is in guest mode it may be in a call.
     Assigned { vcpu: usize },
     /// A call was stopped; its registers are in the host.
@@ -37,6 +40,19 @@ pub(crate) enum State {
     Abandoned,
     /// It has ended there; the client has yet to ask.
     Finished { token: Token, result: u64 },
+}
+
+/// In the server VM, after it was wanted.
+const PARKED: State = State::Parked { spare: false };
+
+/// What RETIRE comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retire {
+    /// It is absent.
+    Done,
+    /// It stays. A vCPU out of guest mode had it, and has it no more.
+    Stays(Option<usize>),
+    Unknown,
 }
 
 /// What RESUME comes to.
@@ -50,6 +66,12 @@ pub(crate) enum Resume {
     Unknown,
 }
 
+impl State {
+    fn is_parked(&self) -> bool {
+        matches!(self, Self::Parked { .. })
+    }
+}
+
 /// The carriers of a session.
 pub(crate) struct Carriers<'a>(pub(crate) &'a mut [State]);
 
@@ -59,7 +81,7 @@ impl Carriers<'_> {
     pub(crate) fn give(&mut self, index: usize) -> bool {
         match self.0.get_mut(index) {
             Some(state @ State::Absent) => {
-                *state = State::Parked;
+                *state = PARKED;
                 true
             }
             _ => false,
@@ -68,7 +90,7 @@ impl Carriers<'_> {
 
     /// Assigns a parked carrier to `vcpu`.
     pub(crate) fn assign(&mut self, vcpu: usize) -> Option<usize> {
-        let index = self.0.iter().position(|state| *state == State::Parked)?;
+        let index = self.0.iter().position(State::is_parked)?;
         *self.0.get_mut(index)? = State::Assigned { vcpu };
         Some(index)
     }
@@ -78,7 +100,7 @@ impl Carriers<'_> {
     pub(crate) fn release(&mut self, vcpu: usize) {
         for state in self.0.iter_mut() {
             if *state == (State::Assigned { vcpu }) {
-                *state = State::Parked;
+                *state = PARKED;
             }
         }
     }
@@ -88,11 +110,30 @@ impl Carriers<'_> {
     pub(crate) fn take_idle(&mut self, idle: impl Fn(usize) -> bool) -> Option<usize> {
         self.0.iter_mut().find_map(|state| match *state {
             State::Assigned { vcpu } if idle(vcpu) => {
-                *state = State::Parked;
+                *state = PARKED;
                 Some(vcpu)
             }
             _ => None,
         })
+    }
+
+    /// The server wants carrier `index` back. `idle` as in [`Self::take_idle`].
+    pub(crate) fn retire(&mut self, index: usize, idle: impl Fn(usize) -> bool) -> Retire {
+        let Some(state) = self.0.get_mut(index) else {
+            return Retire::Unknown;
+        };
+        let (next, outcome) = match *state {
+            State::Absent => return Retire::Unknown,
+            State::Parked { spare: true } => (State::Absent, Retire::Done),
+            State::Parked { spare: false } => (State::Parked { spare: true }, Retire::Stays(None)),
+            // It may call again at once.
+            State::Assigned { vcpu } if idle(vcpu) => {
+                (State::Parked { spare: true }, Retire::Stays(Some(vcpu)))
+            }
+            other => (other, Retire::Stays(None)),
+        };
+        *state = next;
+        outcome
     }
 
     /// The call of carrier `index` was stopped. `false`: it was on no vCPU.
@@ -135,7 +176,7 @@ impl Carriers<'_> {
                 self.release(vcpu);
                 State::Assigned { vcpu }
             }
-            Resume::Result(_) => State::Parked,
+            Resume::Result(_) => PARKED,
             Resume::Wait | Resume::Unknown => return resume,
         };
         if let Some(state) = self.0.get_mut(index) {
@@ -164,14 +205,14 @@ impl Carriers<'_> {
         match self.0.get_mut(index) {
             Some(state) => match *state {
                 State::Abandoned => {
-                    *state = State::Parked;
+                    *state = PARKED;
                     true
                 }
                 State::Hopped { token } => {
                     *state = if wanted {
                         State::Finished { token, result }
                     } else {
-                        State::Parked
+                        PARKED
                     };
                     true
                 }
@@ -186,7 +227,7 @@ impl Carriers<'_> {
     pub(crate) fn client_gone(&mut self) -> Option<usize> {
         for state in self.0.iter_mut() {
             *state = match *state {
-                State::Assigned { .. } | State::Finished { .. } => State::Parked,
+                State::Assigned { .. } | State::Finished { .. } => PARKED,
                 State::Hopped { .. } => State::Abandoned,
                 other => other,
             };
@@ -223,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_call_that_hops() {
-        let mut states = [State::Parked];
+        let mut states = [PARKED];
         let mut carriers = Carriers(&mut states);
         carriers.assign(0);
         assert!(!carriers.hop(0));
@@ -233,29 +274,29 @@ mod tests {
         assert!(carriers.finish(0, 42, true) && !carriers.finish(0, 43, true));
         assert_eq!(carriers.resume(TOKEN, 0), Resume::Result(42));
         assert_eq!(carriers.resume(TOKEN, 0), Resume::Unknown);
-        assert_eq!(carriers.0[0], State::Parked);
+        assert_eq!(carriers.0[0], PARKED);
     }
 
     #[test]
     fn resuming_parks_the_carrier_that_the_vcpu_had() {
-        let mut states = [State::Parked, State::Parked];
+        let mut states = [PARKED; 2];
         let mut carriers = Carriers(&mut states);
         assert_eq!(carriers.assign(0), Some(0));
         carriers.suspend(0, TOKEN);
         assert_eq!(carriers.assign(0), Some(1));
         assert_eq!(carriers.resume(TOKEN, 0), Resume::GoOn(0));
-        assert_eq!(carriers.0, &[State::Assigned { vcpu: 0 }, State::Parked]);
+        assert_eq!(carriers.0, &[State::Assigned { vcpu: 0 }, PARKED]);
     }
 
     #[test]
     fn only_idle_vcpus_lose_their_carrier() {
-        let mut states = [State::Parked, State::Parked];
+        let mut states = [PARKED; 2];
         let mut carriers = Carriers(&mut states);
         carriers.assign(0);
         carriers.assign(1);
         assert_eq!(carriers.take_idle(|_| false), None);
         assert_eq!(carriers.take_idle(|vcpu| vcpu == 1), Some(1));
-        assert_eq!(carriers.0, &[State::Assigned { vcpu: 0 }, State::Parked]);
+        assert_eq!(carriers.0, &[State::Assigned { vcpu: 0 }, PARKED]);
     }
 
     #[test]
@@ -276,7 +317,121 @@ mod tests {
         // Whoever is bound next is not given their results.
         assert_eq!(carriers.0[1..3], [State::Abandoned; 2]);
         assert!(carriers.finish(1, 0, true) && carriers.finish(2, 0, false));
-        assert!(carriers.0.iter().all(|state| *state == State::Parked));
+        assert!(carriers.0.iter().all(|state| *state == PARKED));
+    }
+
+    #[test]
+    fn what_nobody_wants_is_given_back_when_asked_twice() {
+        let never = |_| false;
+        let mut states = [PARKED, State::Absent];
+        let mut carriers = Carriers(&mut states);
+        for unknown in [1, 2] {
+            assert_eq!(carriers.retire(unknown, never), Retire::Unknown);
+        }
+        assert_eq!(carriers.retire(0, never), Retire::Stays(None));
+        // Wanted in between
+        assert_eq!(carriers.assign(5), Some(0));
+        assert_eq!(carriers.retire(0, never), Retire::Stays(None));
+        assert_eq!(carriers.0[0], State::Assigned { vcpu: 5 });
+        carriers.release(5);
+        assert_eq!(carriers.retire(0, never), Retire::Stays(None));
+        assert_eq!(carriers.retire(0, never), Retire::Done);
+        assert_eq!((carriers.assign(0), carriers.0[0]), (None, State::Absent));
+        assert!(carriers.give(0));
+        // A vCPU that is out of guest mode may call again in time.
+        assert_eq!(carriers.assign(5), Some(0));
+        assert_eq!(carriers.retire(0, |vcpu| vcpu == 5), Retire::Stays(Some(5)));
+        assert_eq!(carriers.assign(5), Some(0));
+    }
+
+    /// A vCPU of the client's, as the hooks have it, and what it does by itself in guest mode.
+    #[derive(Clone, Copy, Default)]
+    struct Vcpu {
+        in_guest: bool,
+        carrier: Option<usize>,
+        in_call: bool,
+    }
+
+    /// Two vCPUs that call with two carriers, and a server that wants these back: whatever the
+    /// order, no carrier that a call uses, or may come to use without an exit, is absent.
+    #[test]
+    fn every_short_history_with_carriers_asked_back() {
+        fn check(states: &[State], vcpus: &[Vcpu]) {
+            for vcpu in vcpus.iter().filter(|vcpu| vcpu.in_call) {
+                assert!(vcpu.carrier.is_some());
+            }
+            for index in vcpus.iter().filter_map(|vcpu| vcpu.carrier) {
+                assert!(matches!(states[index], State::Assigned { .. }));
+            }
+        }
+        fn explore(states: [State; 2], vcpus: [Vcpu; 2], depth: u64, next: u64, done: &mut u64) {
+            check(&states, &vcpus);
+            if depth == 0 {
+                return;
+            }
+            for step in 0..16 {
+                let (mut states, mut vcpus) = (states, vcpus);
+                let mut carriers = Carriers(&mut states);
+                let (it, mut token) = (step % 2, next);
+                match step / 2 {
+                    // Enters guest mode, with the carrier that it has, or with another one.
+                    0 => {
+                        let vcpu = &mut vcpus[it];
+                        vcpu.carrier = vcpu.carrier.or_else(|| carriers.assign(it));
+                        vcpu.in_guest = true;
+                    }
+                    // Calls, without an exit; or the call is over.
+                    1 if vcpus[it].in_guest && vcpus[it].carrier.is_some() => {
+                        vcpus[it].in_call = !vcpus[it].in_call;
+                    }
+                    // Leaves guest mode.
+                    2 => {
+                        let vcpu = &mut vcpus[it];
+                        if core::mem::take(&mut vcpu.in_call) {
+                            let carrier = vcpu.carrier.take().unwrap();
+                            assert!(carriers.suspend(carrier, Token(next)));
+                            token += 1;
+                        }
+                        vcpu.in_guest = false;
+                    }
+                    3 if !vcpus[it].in_guest => {
+                        let last = Token(next.saturating_sub(1));
+                        if let Resume::GoOn(index) = carriers.resume(last, it) {
+                            vcpus[it] = Vcpu {
+                                in_guest: true,
+                                carrier: Some(index),
+                                in_call: true,
+                            };
+                        }
+                    }
+                    4 => {
+                        carriers.hop(it);
+                    }
+                    5 => {
+                        carriers.finish(it, 0, true);
+                    }
+                    6 => {
+                        let before = carriers.0[it];
+                        match carriers.retire(it, |vcpu| !vcpus[vcpu].in_guest) {
+                            Retire::Done => {
+                                assert_eq!(before, State::Parked { spare: true });
+                                *done += 1;
+                            }
+                            Retire::Stays(Some(vcpu)) => vcpus[vcpu].carrier = None,
+                            Retire::Stays(None) | Retire::Unknown => {}
+                        }
+                    }
+                    7 => {
+                        carriers.give(it);
+                    }
+                    _ => {}
+                }
+                explore(states, vcpus, depth - 1, token, done);
+            }
+        }
+        let mut done = 0;
+        explore([PARKED; 2], [Vcpu::default(); 2], 6, 1, &mut done);
+        assert!(done > 0);
     }
 
     /// Whatever happens in whatever order, no carrier is on two vCPUs' hands or in two calls: each

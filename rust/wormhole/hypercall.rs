@@ -52,7 +52,7 @@ fn of_kernel(number: u32, vcpu: &Vcpu<'_>, named: impl Fn(Role) -> Result<Found>
             named(Role::Client).or_else(|_| named(Role::Server))?;
             Ok(uapi::WORMHOLE_HYPERCALL_VERSION.into())
         }
-        uapi::WORMHOLE_HC_OPEN..=uapi::WORMHOLE_HC_RETURN => {
+        uapi::WORMHOLE_HC_OPEN..=uapi::WORMHOLE_HC_RETIRE => {
             named(Role::Server)?.server_hypercall(number, vcpu)
         }
         uapi::WORMHOLE_HC_BIND..=uapi::WORMHOLE_HC_UNBIND => {
@@ -84,6 +84,7 @@ impl Switch {
                 self.add_carrier(session, second, self.pin(vcpu, third)?)?;
             }
             uapi::WORMHOLE_HC_RETURN => self.finish(session, second, third)?,
+            uapi::WORMHOLE_HC_RETIRE => self.retire(session, second)?,
             _ => return Err(EINVAL),
         }
         Ok(0)

@@ -67,10 +67,12 @@ impl Backing {
     }
 }
 
+/// What a carrier is made of. It stays when the carrier is taken back, for the next of its number.
 struct CarrierSetup {
+    index: usize,
     view: ServerView,
     /// What the view reads.
-    _page: TablePage,
+    page: TablePage,
 }
 
 /// A session, but for what the hooks need.
@@ -154,6 +156,36 @@ impl Session {
             return Err(EPERM);
         }
         Ok(())
+    }
+
+    /// Makes the view of a carrier that is absent.
+    fn set_up_carrier(
+        &mut self,
+        index: usize,
+        server_image: HostPhys,
+        stack: u64,
+        fs_base: u64,
+    ) -> Result<Eptp> {
+        let mut known = self.carriers.iter_mut();
+        if let Some(carrier) = known.find(|carrier| carrier.index == index) {
+            // Nobody uses it: it was absent, and so no vCPU's.
+            gate::carrier_page(stack, fs_base, self.entry, carrier.page.bytes_mut());
+            return Ok(carrier.view.eptp());
+        }
+        let mut page = TablePage::new()?;
+        gate::carrier_page(stack, fs_base, self.entry, page.bytes_mut());
+        let pages = ServerPages {
+            gate: server_image,
+            carrier: page.physical(),
+        };
+        self.carriers.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.views.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let view = ServerView::new(&mut self.tables, &self.space, pages)?;
+        let eptp = view.eptp();
+        self.views.push(eptp, GFP_KERNEL_ACCOUNT)?;
+        self.carriers
+            .push(CarrierSetup { index, view, page }, GFP_KERNEL_ACCOUNT)?;
+        Ok(eptp)
     }
 
     /// The first registered page from `linear` on.
@@ -430,20 +462,11 @@ impl Switch {
         }
         let server_image = setup.server_image.physical();
         let session = setup.session(number)?;
-        let mut page = TablePage::new()?;
-        gate::carrier_page(stack, fs_base, session.entry, page.bytes_mut());
-        let pages = ServerPages {
-            gate: server_image,
-            carrier: page.physical(),
-        };
-        let view = ServerView::new(&mut session.tables, &session.space, pages)?;
         let carrier = CarrierCalls {
-            view: view.eptp(),
+            view: session.set_up_carrier(index, server_image, stack, fs_base)?,
             saved: Saved::boxed()?,
             home,
         };
-        session.carriers.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        session.views.reserve(1, GFP_KERNEL_ACCOUNT)?;
         let mut states = KVec::with_capacity(index.saturating_add(1), GFP_KERNEL_ACCOUNT)?;
         let mut carriers = KVec::with_capacity(index.saturating_add(1), GFP_KERNEL_ACCOUNT)?;
         {
@@ -451,11 +474,17 @@ impl Switch {
             let calls = calls.session_mut(number).ok_or(EINVAL)?;
             calls.give(index, carrier, &mut states, &mut carriers)?;
         }
-        session.views.push(view.eptp(), GFP_KERNEL_ACCOUNT)?;
-        session
-            .carriers
-            .push(CarrierSetup { view, _page: page }, GFP_KERNEL_ACCOUNT)?;
         Ok(())
+    }
+
+    /// RETIRE.
+    pub(crate) fn retire(&self, number: u64, index: u64) -> Result {
+        let index = usize::try_from(index)?;
+        let mut setup = self.setup.lock();
+        setup.session(number)?;
+        let carrier = self.take_back(number, index);
+        drop(setup);
+        carrier.map(drop)
     }
 
     fn has_carrier(&self, number: u64, index: usize) -> bool {

@@ -10,7 +10,7 @@
 //! What the hooks must not do, that is allocate and sleep, is in [`crate::session`].
 
 use crate::{
-    carrier::{self, Carriers, Resume, Token},
+    carrier::{self, Carriers, Resume, Retire, Token},
     ept::Eptp,
     eventfd::EventFd,
     exit::{self, Cause, Event, Exit, GuestCause, Reason},
@@ -1025,6 +1025,30 @@ impl Switch {
             state.carrier = Some((number, carrier));
         }
         found.is_some()
+    }
+
+    /// The server wants a carrier back. EBUSY: not yet. What is returned is to be dropped without a
+    /// lock.
+    pub(crate) fn take_back(&self, number: u64, index: usize) -> Result<CarrierCalls> {
+        let mut calls = self.calls.lock();
+        let calls = &mut *calls;
+        let number = usize::try_from(number)?;
+        let session = calls.sessions.get_mut(number).ok_or(EINVAL)?;
+        let vcpus = &calls.vcpus;
+        let idle = |vcpu: usize| !vcpus.get(vcpu).is_some_and(|state| state.in_guest);
+        match session.carriers().retire(index, idle) {
+            Retire::Done => {
+                let carrier = session.carriers.get_mut(index);
+                carrier.and_then(Option::take).ok_or(ENOENT)
+            }
+            Retire::Stays(vcpu) => {
+                if let Some(state) = vcpu.and_then(|vcpu| calls.vcpus.get_mut(vcpu)) {
+                    state.carrier = None;
+                }
+                Err(EBUSY)
+            }
+            Retire::Unknown => Err(ENOENT),
+        }
     }
 
     /// Gives a stopped call's registers to the server VM, and wakes it.

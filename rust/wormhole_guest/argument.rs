@@ -40,7 +40,8 @@ structure!(
     wormhole_guest_register,
     wormhole_guest_carrier,
     wormhole_guest_return,
-    wormhole_guest_await
+    wormhole_guest_await,
+    wormhole_guest_retire
 );
 const _: () = assert!(size_of::<uapi::wormhole_guest_info>() == 4 * 4 + 8 + 2 * 4);
 const _: () = assert!(size_of::<uapi::wormhole_guest_bind>() == 2 * 4 + 8 + 2 * 4);
@@ -50,6 +51,7 @@ const _: () = assert!(size_of::<uapi::wormhole_guest_register>() == 2 * 4 + 3 * 
 const _: () = assert!(size_of::<uapi::wormhole_guest_carrier>() == 2 * 4 + 8);
 const _: () = assert!(size_of::<uapi::wormhole_guest_return>() == 2 * 4 + 8);
 const _: () = assert!(size_of::<uapi::wormhole_guest_await>() == 2 * 4 + 8 + 2 * 4);
+const _: () = assert!(size_of::<uapi::wormhole_guest_retire>() == 2 * 4);
 
 /// Copies a structure in. A caller that knows more than we do may, as long as it asks for none
 /// of it.

@@ -95,9 +95,14 @@ impl Carriers {
         Ok(list.push_within_capacity((index, context))?)
     }
 
-    /// Takes out one that the host would not have.
+    /// Takes out one that the host does not have.
     pub(crate) fn remove(&self, index: u32) {
-        self.list.lock().retain(|(its, _)| *its != index);
+        // Dropped after the guard.
+        let _removed;
+        let mut list = self.list.lock();
+        if let Some(at) = list.iter().position(|(its, _)| *its == index) {
+            _removed = list.remove(at);
+        }
     }
 
     /// Whether the session has ended.

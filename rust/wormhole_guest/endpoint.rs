@@ -133,6 +133,7 @@ impl Endpoint {
         const BIND: u32 = uapi::WORMHOLE_GUEST_IOC_BIND & !SIZE;
         const AWAIT: u32 = uapi::WORMHOLE_GUEST_IOC_AWAIT & !SIZE;
         const END: u32 = uapi::WORMHOLE_GUEST_IOC_END & !SIZE;
+        const RETIRE: u32 = uapi::WORMHOLE_GUEST_IOC_RETIRE & !SIZE;
         match command & !SIZE {
             INFO => self.info(address)?,
             CONNECT => self.connect(address)?,
@@ -146,6 +147,7 @@ impl Endpoint {
             BIND => self.bind_session()?,
             AWAIT => self.await_hop(address)?,
             END => self.end_session()?,
+            RETIRE => self.retire(address)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -330,6 +332,13 @@ impl Endpoint {
     fn end_session(&self) -> Result {
         self.exitless_channel(Role::Server)?;
         self.exitless.end_session()
+    }
+
+    /// RETIRE.
+    fn retire(&self, address: usize) -> Result {
+        let retire = argument::copy_in::<uapi::wormhole_guest_retire>(address)?;
+        self.exitless_channel(Role::Server)?;
+        self.exitless.retire(retire.index)
     }
 
     /// BIND.

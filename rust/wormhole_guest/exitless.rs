@@ -165,6 +165,11 @@ impl Exitless {
         carriers.await_hop(index, deadline, look)
     }
 
+    /// RETIRE.
+    pub(crate) fn retire(&self, index: u32) -> Result {
+        self.with_server(|server, _| server.retire(index))
+    }
+
     /// END.
     pub(crate) fn end_session(&self) -> Result {
         self.with_server(|server, _| server.end())

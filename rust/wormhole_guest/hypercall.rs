@@ -252,6 +252,12 @@ impl Session {
             .map(|_| ())
     }
 
+    /// RETIRE.
+    pub(crate) fn retire(self, index: u32) -> Result {
+        self.call(uapi::WORMHOLE_HC_RETIRE, index.into(), 0)
+            .map(|_| ())
+    }
+
     /// BIND. If something is bound to the session already, that was left by a kernel before this
     /// one, see [`Self::open`].
     pub(crate) fn bind(self, cr3: u64) -> Result {

@@ -409,6 +409,16 @@ impl Session {
             .inspect_err(|_| self.carriers.remove(index))
     }
 
+    /// Takes a carrier back, after which nobody uses its context. EBUSY: not yet.
+    pub(crate) fn retire(&self, index: u32) -> Result {
+        if self.carriers.closed() {
+            return Err(EPIPE);
+        }
+        self.host.retire(index)?;
+        self.carriers.remove(index);
+        Ok(())
+    }
+
     /// Closes it, when nobody has before: the client can reach nothing of it afterwards.
     pub(crate) fn end(&self) -> Result {
         if self.carriers.closed() {

@@ -141,6 +141,17 @@ struct wormhole_guest_await {
 	__u32 reserved;		/* must be 0 */
 };
 
+/*
+ * Server: takes a carrier back, so that its context can go. EBUSY it is in a
+ * call, or was since this was last asked for it: as WORMHOLE_HC_RETIRE says.
+ * ENOENT no session, or it was not given that carrier; EPERM another process
+ * serves it; EPIPE the session has ended.
+ */
+struct wormhole_guest_retire {
+	__u32 size;
+	__u32 index;
+};
+
 #define WORMHOLE_GUEST_IOC_MAGIC	0xB7
 
 #define WORMHOLE_GUEST_IOC_INFO		_IOWR(WORMHOLE_GUEST_IOC_MAGIC, 0x40, struct wormhole_guest_info)
@@ -175,5 +186,6 @@ struct wormhole_guest_await {
  * EPERM another process serves it; EPIPE it has ended already.
  */
 #define WORMHOLE_GUEST_IOC_END		_IO(WORMHOLE_GUEST_IOC_MAGIC, 0x4b)
+#define WORMHOLE_GUEST_IOC_RETIRE	_IOW(WORMHOLE_GUEST_IOC_MAGIC, 0x4c, struct wormhole_guest_retire)
 
 #endif /* _UAPI_LINUX_WORMHOLE_GUEST_H */

@@ -11,7 +11,7 @@
  * EOPNOTSUPP the VM has no part in a pairing with this key, or the other role,
  * or the CPU or the vCPU's state does not allow exitless calls; ENOENT nothing of this name; EEXIST it is there
  * already; ENOMEM; EFAULT a guest-physical address that is not memory of this
- * VM; EBUSY a page is registered too often.
+ * VM; EBUSY a page is registered too often, or see RETIRE.
  *
  * A session is one server process and one client process of a pairing, where its
  * number is that of their channel (wormhole_guest.h), at most WORMHOLE_MAX_SESSIONS - 1.
@@ -58,6 +58,13 @@
  * hopped home, with result RDX; it can take calls again.
  */
 #define WORMHOLE_HC_RETURN		6
+/*
+ * Server: takes carrier RSI of session RDI back, from when on its
+ * wormhole_carrier is used no more. EBUSY: it is in a call, or a client has
+ * had it since the server asked for it last, or it never asked before. Ask
+ * again after as long as nobody is to have wanted it.
+ */
+#define WORMHOLE_HC_RETIRE		7
 /* Client: binds session RDI to the address space with CR3 RSI. */
 #define WORMHOLE_HC_BIND		16
 #define WORMHOLE_HC_UNBIND		17

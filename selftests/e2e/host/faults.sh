@@ -269,6 +269,40 @@ event_times_are_the_servers() {
 	[ "$before" -le "$first" ] && [ "$first" -lt "$last" ] && [ "$last" -le $after ] && [ "$(up client)" -lt "$before" ]
 }
 
+# How many carriers the only client's server process has
+carriers() {
+	vm exec server -- sh -c 'grep -l "^carrier" /proc/"$(pgrep -P "$(pgrep -o -x wormhole-server)")"/task/*/comm | wc -l'
+}
+
+two_carriers() {
+	[ "$(carriers)" = 2 ]
+}
+
+bursts() {
+	[ "$(grep -c 'burst: .*verified=yes' /out/bursts.log)" = "$1" ]
+}
+
+# More than two come when threads call at once, and go when none has called for some time.
+carriers_come_and_go() {
+	local lines=/run/bursts to burst program good=0
+	wait_for 20 "server processes of earlier clients to go" no_children && mkfifo $lines || return 1
+	# For reading too: so opening it waits for nobody.
+	exec {to}<>$lines
+	vm exec client --input --timeout 600 --env WORMHOLE_TRANSPORT=vmfunc -- $lib/wormhole-opencl-bench --bursts \
+		<$lines >/out/bursts.log 2>&1 {to}>&- &
+	program=$!
+	for burst in 1 2; do
+		echo >&"$to"
+		wait_for 300 "the threads' calls" bursts $burst && [ "$(carriers)" -gt 2 ] &&
+			wait_for 60 "the carriers to go" two_carriers || good=1
+	done
+	exec {to}>&-
+	rm $lines
+	vm exec client -- pkill -x wormhole-openc
+	wait $program
+	return $good
+}
+
 serve_killed() {
 	kill -KILL $serve_pid
 	wait $serve_pid
@@ -287,12 +321,13 @@ everything_ends() {
 # The last ends everything.
 tests=(works client_program_killed server_child_killed server_killed no_server second_vm_on_a_taken_socket module_in_use
 	replaying_client_killed server_child_of_replay_killed eight_threads_killed unpaired_during_replay
+	carriers_come_and_go
 	client_qemu_killed event_times_are_the_servers server_qemu_killed serve_killed everything_ends)
 [ $# = 0 ] || tests=("$@")
 
 # needs_vmfunc TEST
 needs_vmfunc() {
-	[[ $1 =~ replay|threads|times ]]
+	[[ $1 =~ replay|threads|times|carriers ]]
 }
 
 # The stream goes to the console and, whole, to the build machine.

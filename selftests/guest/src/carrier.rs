@@ -65,6 +65,7 @@ fn serve(device: &Device) -> Context {
 pub fn with_interrupts(device: &Device) {
     assert_eq!(device.await_hop(INDEX, FOREVER).unwrap_err(), ENOENT);
     assert_eq!(device.end().unwrap_err(), ENOENT);
+    assert_eq!(device.retire(INDEX).unwrap_err(), ENOENT);
     match device.serve(entry as usize as u64) {
         Err(EOPNOTSUPP) => {
             println!("# no exitless calls here");
@@ -80,6 +81,7 @@ pub fn with_interrupts(device: &Device) {
     timeouts(device);
     another_process(device);
     hops(device, &context);
+    retires(device);
     ends(device, &context);
 }
 
@@ -111,6 +113,7 @@ fn another_process(device: &Device) {
     let child = Child::fork(|| {
         assert_eq!(device.await_hop(INDEX, FOREVER).unwrap_err(), EPERM);
         assert_eq!(device.end().unwrap_err(), EPERM);
+        assert_eq!(device.retire(INDEX).unwrap_err(), EPERM);
         0
     });
     assert_eq!(child.end(), End::Exit(0));
@@ -134,6 +137,29 @@ fn hops(device: &Device, context: &Context) {
     context.state().store(WORMHOLE_CARRIER_PARKED, SeqCst);
 }
 
+/// Nobody calls here: what is asked for twice is given back.
+fn retires(device: &Device) {
+    for unknown in [INDEX + 1, WORMHOLE_MAX_CARRIERS, u32::MAX] {
+        assert_eq!(device.retire(unknown).unwrap_err(), ENOENT, "{unknown}");
+    }
+    let context = Context::new();
+    for _ in 0..2 {
+        device
+            .carrier(INDEX + 1, context.0 as u64)
+            .expect("CARRIER");
+        assert_eq!(device.await_hop(INDEX + 1, 0).unwrap_err(), ETIMEDOUT);
+        assert_eq!(device.retire(INDEX + 1).unwrap_err(), EBUSY);
+        assert_eq!(device.retire(INDEX + 1), Ok(()));
+        for known_no_more in [
+            device.await_hop(INDEX + 1, FOREVER).map(drop),
+            device.retire(INDEX + 1),
+        ] {
+            assert_eq!(known_no_more.unwrap_err(), ENOENT);
+        }
+    }
+    assert_eq!(device.await_hop(INDEX, 0).unwrap_err(), ETIMEDOUT);
+}
+
 fn ends(device: &Device, context: &Context) {
     thread::scope(|scope| {
         let waiting = scope.spawn(|| device.await_hop(INDEX, FOREVER));
@@ -142,6 +168,7 @@ fn ends(device: &Device, context: &Context) {
         assert_eq!(waiting.join().expect("no panic").unwrap_err(), EPIPE);
     });
     assert_eq!(device.end().unwrap_err(), EPIPE);
+    assert_eq!(device.retire(INDEX).unwrap_err(), EPIPE);
     assert_eq!(device.await_hop(INDEX, FOREVER).unwrap_err(), EPIPE);
     assert_eq!(device.await_hop(INDEX + 1, 0).unwrap_err(), EPIPE);
     // A call that END had hop home, and whose thread was elsewhere then.

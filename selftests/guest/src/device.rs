@@ -10,10 +10,11 @@ use std::sync::atomic::AtomicU32;
 
 use wormhole_uapi::{
     wormhole_guest_await, wormhole_guest_bind, wormhole_guest_carrier, wormhole_guest_info,
-    wormhole_guest_return, wormhole_guest_serve, wormhole_guest_wait, WORMHOLE_GUEST_IOC_ACCEPT,
-    WORMHOLE_GUEST_IOC_AWAIT, WORMHOLE_GUEST_IOC_CARRIER, WORMHOLE_GUEST_IOC_CONNECT,
-    WORMHOLE_GUEST_IOC_END, WORMHOLE_GUEST_IOC_INFO, WORMHOLE_GUEST_IOC_NOTIFY,
-    WORMHOLE_GUEST_IOC_RETURN, WORMHOLE_GUEST_IOC_SERVE, WORMHOLE_GUEST_IOC_WAIT,
+    wormhole_guest_retire, wormhole_guest_return, wormhole_guest_serve, wormhole_guest_wait,
+    WORMHOLE_GUEST_IOC_ACCEPT, WORMHOLE_GUEST_IOC_AWAIT, WORMHOLE_GUEST_IOC_CARRIER,
+    WORMHOLE_GUEST_IOC_CONNECT, WORMHOLE_GUEST_IOC_END, WORMHOLE_GUEST_IOC_INFO,
+    WORMHOLE_GUEST_IOC_NOTIFY, WORMHOLE_GUEST_IOC_RETIRE, WORMHOLE_GUEST_IOC_RETURN,
+    WORMHOLE_GUEST_IOC_SERVE, WORMHOLE_GUEST_IOC_WAIT,
 };
 
 pub const PATH: &str = "/dev/wormhole_guest0";
@@ -167,6 +168,14 @@ impl Device {
     pub fn await_with(&self, request: &mut wormhole_guest_await) -> Result<()> {
         request.size = size_of::<wormhole_guest_await>() as u32;
         self.ioctl(WORMHOLE_GUEST_IOC_AWAIT, request)
+    }
+
+    pub fn retire(&self, index: u32) -> Result<()> {
+        let mut retire = wormhole_guest_retire {
+            size: size_of::<wormhole_guest_retire>() as u32,
+            index,
+        };
+        self.ioctl(WORMHOLE_GUEST_IOC_RETIRE, &mut retire)
     }
 
     pub fn end(&self) -> Result<()> {

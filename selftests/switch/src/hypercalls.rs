@@ -24,6 +24,7 @@ crate::tests! {
     unmap
     carrier_refuses
     return_refuses
+    retire_refuses
     bind_refuses
     bind_after_a_refused_one
     resume_refuses
@@ -104,7 +105,7 @@ fn hypercall_from_user_mode() {
 fn unknown_hypercall() {
     let mut pair = Pair::paired();
     for guest in [&mut pair.client, &mut pair.server] {
-        for number in [7, 15, 19, 0xffff] {
+        for number in [8, 15, 19, 0xffff] {
             assert_eq!(
                 guest.hypercall(number, [0; 3]),
                 refused(Errno::INVAL),
@@ -337,6 +338,21 @@ fn return_refuses() {
     assert!(pair.finish(CARRIER, 7) < 0);
     assert_eq!(pair.carrier(CARRIER).state, uapi::WORMHOLE_CARRIER_PARKED);
     assert_eq!(pair.server.memory.get(carrier_page(CARRIER) + 24), 0);
+}
+
+fn retire_refuses() {
+    let mut pair = Pair::ready(code::guest_counter());
+    let mut retire = |session, carrier| {
+        pair.server
+            .hypercall(uapi::WORMHOLE_HC_RETIRE, [session, carrier, 0])
+    };
+    assert_eq!(retire(SESSION + 1, CARRIER), refused(Errno::NOENT));
+    assert_eq!(retire(TOO_LARGE, CARRIER), refused(Errno::INVAL));
+    assert_eq!(retire(SESSION, CARRIER + 1), refused(Errno::NOENT));
+    assert!(retire(SESSION, 1 << 32) < 0);
+    // It is there, and may be wanted.
+    assert_eq!(retire(SESSION, CARRIER), refused(Errno::BUSY));
+    assert_eq!(pair.result([SERVER_DATA, 0, 0, 0, 0, 0]), 1);
 }
 
 fn bind_refuses() {

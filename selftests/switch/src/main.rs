@@ -38,6 +38,7 @@ mod pair;
 mod posted;
 mod registers;
 mod reset;
+mod retire;
 mod shadow_paging;
 mod signal;
 #[path = "../../ioctl/src/tap.rs"]
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         nested::tests(),
         teardown::tests(),
         kills::tests(),
+        retire::tests(),
         tenants::tests(),
         shadow_paging::tests(),
         reset::tests(),

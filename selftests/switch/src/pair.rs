@@ -179,7 +179,7 @@ pub fn map(server: &mut Guest, mappings: &[wormhole_mapping]) -> i64 {
     )
 }
 
-fn add_carrier(server: &mut Guest, number: u64) {
+pub fn add_carrier(server: &mut Guest, number: u64) {
     assert!(number < SERVER_STACK_COUNT);
     let page = carrier_page(number);
     server.memory.fill(page, PAGE, 0);

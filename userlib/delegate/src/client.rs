@@ -76,6 +76,8 @@ trait Sky {
     fn wait(&mut self, seen: u32) -> Result<Wake, Errno>;
     fn pause(&mut self, time: Duration);
     fn hopped(&mut self);
+    /// It finds no carrier.
+    fn busy(&mut self);
 }
 
 /// Makes a call, whatever comes between.
@@ -95,6 +97,9 @@ unsafe fn fly(sky: &mut impl Sky) -> Result<u64, CallError> {
             }
             // No carrier is free; nothing tells when one is.
             Landed::Failed(libc::EAGAIN) => {
+                if busy == 0 {
+                    sky.busy();
+                }
                 busy = busy.saturating_add(1);
                 match busy {
                     0..YIELDS => std::thread::yield_now(),
@@ -221,18 +226,25 @@ impl Client {
         f: u64,
     ) -> Result<u64, CallError> {
         // SAFETY: the caller vouches for it.
-        unsafe { self.call_counting([a, b, c, d, e, f]) }.map(|called| called.result)
+        unsafe { self.call_asking([a, b, c, d, e, f], || {}) }.map(|called| called.result)
     }
 
-    /// As [`call`](Client::call); also tells how often the call hopped.
+    /// As [`call`](Client::call); also tells how often the call hopped. `busy` is called if it
+    /// finds no carrier, and may see to it that the server makes more; then the call waits for
+    /// one.
     ///
     /// # Safety
     /// As there.
-    pub unsafe fn call_counting(&self, arguments: [u64; 6]) -> Result<Called, CallError> {
+    pub unsafe fn call_asking(
+        &self,
+        arguments: [u64; 6],
+        busy: impl FnOnce(),
+    ) -> Result<Called, CallError> {
         let mut sky = Real {
             client: self,
             flight: Flight::new(arguments, self.has_pkru),
             hops: 0,
+            busy: Some(busy),
         };
         // SAFETY: the session is bound and the page in place since `bind`; the caller vouches for
         // the rest.
@@ -247,13 +259,14 @@ impl Client {
     }
 }
 
-struct Real<'a> {
+struct Real<'a, F> {
     client: &'a Client,
     flight: Flight,
     hops: u32,
+    busy: Option<F>,
 }
 
-impl Sky for Real<'_> {
+impl<F: FnOnce()> Sky for Real<'_, F> {
     unsafe fn enter(&mut self) -> Landed {
         // SAFETY: the caller vouches for it.
         unsafe { self.flight.enter() }
@@ -280,6 +293,12 @@ impl Sky for Real<'_> {
         self.hops = self.hops.saturating_add(1);
         self.client.hops.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn busy(&mut self) {
+        if let Some(busy) = self.busy.take() {
+            busy();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -299,6 +318,7 @@ mod tests {
         waits: u32,
         device_gone: bool,
         hops: u32,
+        busy: u32,
     }
 
     impl Sky for Script {
@@ -331,6 +351,10 @@ mod tests {
         fn hopped(&mut self) {
             self.hops += 1;
         }
+
+        fn busy(&mut self) {
+            self.busy += 1;
+        }
     }
 
     fn call(script: &mut Script) -> Result<u64, CallError> {
@@ -361,6 +385,7 @@ mod tests {
             ..Script::default()
         };
         assert_eq!(call(&mut script), Ok(6));
+        assert_eq!(script.busy, 1, "more carriers are asked for once");
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub(crate) trait Door: Send + Sync {
     /// Carrier `index` has finished a call that had hopped.
     fn finish(&self, index: u32, result: u64) -> Result<(), Errno>;
     fn register(&self, address: usize, length: usize, rights: Rights) -> Registered;
+    /// Takes carrier `index` back: afterwards no call uses its memory. EBUSY: a call does, or one
+    /// has since this was asked last.
+    fn retire(&self, index: u32) -> Result<(), Errno>;
 }
 
 /// A bound and mapped channel.
@@ -278,6 +281,16 @@ impl Door for Channel {
         };
         // SAFETY: the request reads this structure.
         unsafe { ioctl(&self.file, Setter::<RETURN, _>::new(finished)) }
+    }
+
+    fn retire(&self, index: u32) -> Result<(), Errno> {
+        const RETIRE: Opcode = uapi::WORMHOLE_GUEST_IOC_RETIRE as Opcode;
+        let retire = uapi::wormhole_guest_retire {
+            size: size_of::<uapi::wormhole_guest_retire>() as u32,
+            index,
+        };
+        // SAFETY: the request reads this structure. It takes away what the client can reach.
+        unsafe { ioctl(&self.file, Setter::<RETIRE, _>::new(retire)) }
     }
 
     fn register(&self, address: usize, length: usize, rights: Rights) -> Registered {

@@ -38,6 +38,7 @@ mod region;
 mod rseq;
 mod server;
 mod service;
+mod stay;
 mod stub;
 
 pub use client::{CallError, Called, Client};

@@ -16,11 +16,16 @@ use crate::hop::{self, Place};
 use crate::present::Present;
 use crate::range::{self, Outcome, PAGE};
 use crate::region::{self, Pages};
+use crate::stay::Stay;
 use crate::{cpu, maps, rseq, Entry, Error};
 
 /// How long a carrier sleeps before it looks by itself: a host that is not told which interrupt is
 /// the server VM's wakes nobody.
 const NAP: Duration = Duration::from_secs(1);
+/// A carrier that may leave tries to after so many naps in a row.
+const NAPS: u32 = 10;
+/// How long to wait for another thread that is quick.
+const MOMENT: Duration = Duration::from_micros(50);
 /// How much is registered around an access that hopped.
 const AROUND: usize = 64 << 10;
 /// How much of a carrier's stack is registered at first.
@@ -48,7 +53,7 @@ impl Rights {
 /// How a server is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Calls that can be under way at once. More wait, or fail with EAGAIN.
+    /// Calls that can be under way at once, at least: see [`Server::grow`]. More wait.
     pub carriers: u32,
     /// Bytes of stack of each.
     pub stack: usize,
@@ -77,31 +82,50 @@ impl Default for Options {
 
 /// Serves exitless calls on a channel, until it is dropped.
 pub struct Server {
-    // In this order: the session ends before the threads, and these before their memory.
     threads: Threads,
     channel: Arc<Channel>,
-    _memory: Vec<Arc<Carrier>>,
     hops: Arc<AtomicU64>,
     registered: Outcome,
     entry: Entry,
     options: Options,
 }
 
-/// The carriers' threads. A client can use their stacks and thread-local variables until the
-/// session has ended.
+/// A carrier's thread, which has the carrier's memory.
+struct Thread {
+    handle: JoinHandle<()>,
+    stay: Arc<Stay>,
+}
+
+impl Thread {
+    /// Whether it is there, and stays for some time.
+    fn stays(&self) -> bool {
+        loop {
+            match self.stay.count() {
+                Some(stays) => return stays,
+                None => std::thread::sleep(MOMENT),
+            }
+        }
+    }
+
+    /// Waits for its end.
+    fn join(self) {
+        // It has no result, and must not panic.
+        let _ = self.handle.join();
+    }
+}
+
+/// The carriers' threads, by their numbers. A client can use their stacks and thread-local
+/// variables until the session has ended, or the host has given the carrier back.
 struct Threads {
     channel: Arc<Channel>,
-    handles: Vec<JoinHandle<()>>,
+    carriers: Vec<Option<Thread>>,
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
         // It may have ended before.
         let _ = self.channel.end();
-        for handle in self.handles.drain(..) {
-            // It has no result, and must not panic.
-            let _ = handle.join();
-        }
+        self.carriers.drain(..).flatten().for_each(Thread::join);
     }
 }
 
@@ -128,10 +152,9 @@ impl Server {
         let mut server = Server {
             threads: Threads {
                 channel: channel.clone(),
-                handles: Vec::new(),
+                carriers: Vec::new(),
             },
             channel: channel.clone(),
-            _memory: Vec::new(),
             hops: Arc::default(),
             registered: Outcome::default(),
             entry,
@@ -149,15 +172,26 @@ impl Server {
     }
 
     /// Sees to it that so many calls can be under way at once, if the system and
-    /// `WORMHOLE_MAX_CARRIERS` allow it. Gives how many can.
+    /// `WORMHOLE_MAX_CARRIERS` allow it. Gives how many can. Those beyond [`Options::carriers`] go
+    /// when they were not needed for some time, 10 seconds at least.
     pub fn grow(&mut self, carriers: u32) -> u32 {
-        while self.carriers() < carriers && self.start().is_ok() {}
-        self.carriers()
+        let mut there = self.carriers();
+        while there < carriers && self.start().is_ok() {
+            there += 1;
+        }
+        there
     }
 
-    fn carriers(&self) -> u32 {
-        // They are few.
-        self.threads.handles.len() as u32
+    /// How many there are, which stay for some time.
+    fn carriers(&mut self) -> u32 {
+        let mut there = 0;
+        for carrier in &mut self.threads.carriers {
+            match carrier.take_if(|thread| !thread.stays()) {
+                Some(left) => left.join(),
+                None => there += u32::from(carrier.is_some()),
+            }
+        }
+        there
     }
 
     /// Lets calls use memory, in whole pages. Pages that are refused are left out: calls that use
@@ -206,13 +240,17 @@ impl Server {
 
     /// Starts one more carrier.
     fn start(&mut self) -> Result<(), Error> {
-        let (index, entry, options) = (self.carriers(), self.entry, self.options);
+        let (entry, options) = (self.entry, self.options);
+        let carriers = &mut self.threads.carriers;
+        let free = carriers.iter().position(Option::is_none);
+        let place = free.unwrap_or(carriers.len());
+        // They are few.
+        let index = place as u32;
         let what = |errno| Error::system("cannot make a carrier", errno);
         if index >= uapi::WORMHOLE_MAX_CARRIERS {
             return Err(what(Errno::INVAL));
         }
         let carrier = Arc::new(Carrier::new(index, entry, options.stack).map_err(what)?);
-        self._memory.push(carrier.clone());
         let stack = carrier.stack_range();
         let top = stack.start.max(stack.end.saturating_sub(STACK))..stack.end;
         register(self.channel.as_ref(), top, Rights::READ_WRITE).map_err(what)?;
@@ -220,12 +258,15 @@ impl Server {
         let started = Arc::new(AtomicI32::new(STARTING));
         let mut park = Park {
             door: self.channel.clone(),
-            carrier: carrier.clone(),
+            carrier,
+            stay: Arc::new(Stay::new()),
+            may_leave: index >= options.carriers.max(1),
             hops: self.hops.clone(),
             on_demand: options.on_demand,
             present: options.present,
             xcr0: cpu::xcr0(),
         };
+        let stay = park.stay.clone();
         let channel = self.channel.clone();
         let outcome = started.clone();
         let handle = std::thread::Builder::new()
@@ -243,21 +284,23 @@ impl Server {
                 what: "cannot make a carrier".into(),
                 source: error,
             })?;
-        self.threads.handles.push(handle);
+        let thread = Thread { handle, stay };
         loop {
             match started.load(Ordering::Acquire) {
-                STARTING => std::thread::sleep(Duration::from_micros(50)),
-                STARTED => return Ok(()),
+                STARTING => std::thread::sleep(MOMENT),
+                STARTED => break,
                 errno => {
-                    // It is none: the next one gets its number.
-                    if let Some(thread) = self.threads.handles.pop() {
-                        // It ends by itself, and has no result.
-                        let _ = thread.join();
-                    }
+                    // It ends by itself, and is none.
+                    thread.join();
                     return Err(what(Errno::from_raw_os_error(errno)));
                 }
             }
         }
+        match self.threads.carriers.get_mut(place) {
+            Some(carrier) => *carrier = Some(thread),
+            None => self.threads.carriers.push(Some(thread)),
+        }
+        Ok(())
     }
 }
 
@@ -271,7 +314,7 @@ fn give(channel: &Channel, carrier: &Carrier) -> Result<(), Errno> {
     let own = fs_base as usize / PAGE * PAGE;
     register(channel, own..own + PAGE, Rights::READ_WRITE)?;
     carrier.set_fs_base(fs_base);
-    // SAFETY: `Server` keeps the page until the session has ended.
+    // SAFETY: its thread keeps the page until the session has ended, or it was given back.
     unsafe { channel.give_carrier(carrier.index, carrier.context.start().addr()) }
 }
 
@@ -343,6 +386,8 @@ impl Carrier {
 struct Park<D: Door> {
     door: Arc<D>,
     carrier: Arc<Carrier>,
+    stay: Arc<Stay>,
+    may_leave: bool,
     hops: Arc<AtomicU64>,
     on_demand: bool,
     present: bool,
@@ -350,11 +395,14 @@ struct Park<D: Door> {
 }
 
 impl<D: Door> Park<D> {
-    /// Until the session has ended, which it sees to when the client goes.
+    /// Until the session has ended, which it sees to when the client goes, or until nobody has
+    /// wanted this carrier for some time.
     fn run(&mut self) {
         let mut ended = false;
+        let mut naps = 0;
         loop {
             if self.carrier.state().load(Ordering::Acquire) == uapi::WORMHOLE_CARRIER_HOPPED {
+                naps = 0;
                 let result = self.hopped();
                 if !ended && self.door.finish(self.carrier.index, result).is_err() {
                     ended = self.end();
@@ -365,10 +413,22 @@ impl<D: Door> Park<D> {
                 return;
             }
             match self.door.await_hop(self.carrier.index, NAP) {
+                Err(Errno::TIMEDOUT) if self.may_leave => {
+                    naps += 1;
+                    if naps % NAPS == 0 && self.leave() {
+                        return;
+                    }
+                }
                 Ok(Hop::Home) | Err(Errno::TIMEDOUT | Errno::INTR) => {}
                 Ok(Hop::ClientGone) | Err(_) => ended = self.end(),
             }
         }
+    }
+
+    /// True if no call uses this carrier any more, nor will one.
+    fn leave(&self) -> bool {
+        let retire = || self.door.retire(self.carrier.index).is_ok();
+        self.stay.try_leave(retire)
     }
 
     /// Ends the session. What has hopped home by then is the last; from then on this thread can end.
@@ -503,11 +563,15 @@ mod tests {
         ended: AtomicBool,
         finished: Mutex<Vec<(u32, u64)>>,
         registered: Mutex<Vec<(usize, usize, Rights)>>,
+        naps: AtomicU32,
+        /// What becomes of a request to give the carrier back, the last one first.
+        retire: Mutex<Vec<Result<(), Errno>>>,
     }
 
     impl Door for Fake {
         fn await_hop(&self, _: u32, _: Duration) -> Result<Hop, Errno> {
             std::thread::yield_now();
+            self.naps.fetch_add(1, Ordering::SeqCst);
             match self.client_gone.load(Ordering::SeqCst) {
                 true => Ok(Hop::ClientGone),
                 false => Err(Errno::TIMEDOUT),
@@ -533,6 +597,11 @@ mod tests {
                 done: length,
                 result: Ok(()),
             }
+        }
+
+        fn retire(&self, index: u32) -> Result<(), Errno> {
+            assert_eq!(index, 3);
+            self.retire.lock().unwrap().pop().expect("asked too often")
         }
     }
 
@@ -607,6 +676,8 @@ mod tests {
             let park = Park {
                 door: fake.clone(),
                 carrier,
+                stay: Arc::new(Stay::new()),
+                may_leave: false,
                 hops: Arc::default(),
                 on_demand: true,
                 present: false,
@@ -823,11 +894,16 @@ mod tests {
             fn register(&self, _: usize, _: usize, _: Rights) -> Registered {
                 panic!("the session has ended");
             }
+            fn retire(&self, _: u32) -> Result<(), Errno> {
+                panic!("the session has ended");
+            }
         }
         let Test { park, .. } = Test::new();
         let mut park = Park {
             door: Arc::new(Ending(park.carrier.clone())),
             carrier: park.carrier,
+            stay: park.stay,
+            may_leave: false,
             hops: park.hops,
             on_demand: true,
             present: false,
@@ -836,5 +912,34 @@ mod tests {
         park.run();
         assert_eq!(LAST.load(Ordering::SeqCst), 7);
         assert_eq!(park.hops.load(Ordering::Relaxed), 1);
+    }
+
+    /// Naps, the tries to leave that there are while they last, and what the host says to them.
+    #[test]
+    fn a_carrier_leaves_when_the_host_lets_it() {
+        let Test { fake, mut park } = Test::new();
+        (park.may_leave, park.stay) = (true, Arc::new(Stay::new()));
+        let memory = Arc::downgrade(&park.carrier);
+        let stay = park.stay.clone();
+        *fake.retire.lock().unwrap() = vec![Ok(()), Err(Errno::BUSY), Err(Errno::BUSY)];
+        std::thread::spawn(move || park.run()).join().unwrap();
+        // It was counted on when it was made, and so did not ask at first.
+        assert_eq!(fake.naps.load(Ordering::SeqCst), 4 * NAPS);
+        assert_eq!(stay.count(), Some(false));
+        assert!(memory.upgrade().is_none(), "the memory goes with it");
+        assert!(!fake.ended.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn the_first_carriers_stay() {
+        let Test { fake, mut park } = Test::new();
+        let stay = park.stay.clone();
+        let thread = std::thread::spawn(move || park.run());
+        while fake.naps.load(Ordering::SeqCst) < 3 * NAPS {
+            std::thread::yield_now();
+        }
+        assert_eq!(stay.count(), Some(true));
+        fake.client_gone.store(true, Ordering::SeqCst);
+        thread.join().unwrap();
     }
 }

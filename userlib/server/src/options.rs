@@ -42,7 +42,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_clients: usize,
     /// Exitless calls of a client that can be under way at once, at least two. There are
-    /// more than two when it needs them.
+    /// more than two while it needs them.
     #[arg(long, value_name = "N", default_value_t = wormhole_vmfunc::MAX_CARRIERS,
           value_parser = clap::value_parser!(u32).range(2..=i64::from(wormhole_vmfunc::MAX_CARRIERS)))]
     pub carriers: u32,

@@ -6,8 +6,9 @@ use core::mem::size_of;
 
 use crate::bindings::{
     wormhole_guest_await, wormhole_guest_bind, wormhole_guest_carrier, wormhole_guest_info,
-    wormhole_guest_register, wormhole_guest_return, wormhole_guest_serve, wormhole_guest_wait,
-    wormhole_info, wormhole_pair, WORMHOLE_GUEST_IOC_MAGIC, WORMHOLE_IOC_MAGIC,
+    wormhole_guest_register, wormhole_guest_retire, wormhole_guest_return, wormhole_guest_serve,
+    wormhole_guest_wait, wormhole_info, wormhole_pair, WORMHOLE_GUEST_IOC_MAGIC,
+    WORMHOLE_IOC_MAGIC,
 };
 
 const NONE: u32 = 0;
@@ -120,3 +121,11 @@ pub const WORMHOLE_GUEST_IOC_AWAIT: c_ulong = request(
 
 /// No argument.
 pub const WORMHOLE_GUEST_IOC_END: c_ulong = request(NONE, WORMHOLE_GUEST_IOC_MAGIC, 0x4b, 0);
+
+/// Write: takes a [`wormhole_guest_retire`].
+pub const WORMHOLE_GUEST_IOC_RETIRE: c_ulong = request(
+    WRITE,
+    WORMHOLE_GUEST_IOC_MAGIC,
+    0x4c,
+    size_of::<wormhole_guest_retire>(),
+);

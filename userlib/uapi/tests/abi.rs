@@ -23,6 +23,7 @@ fn request_numbers() {
     assert_eq!(WORMHOLE_GUEST_IOC_BIND, 0xb749);
     assert_eq!(WORMHOLE_GUEST_IOC_AWAIT, 0xc018_b74a);
     assert_eq!(WORMHOLE_GUEST_IOC_END, 0xb74b);
+    assert_eq!(WORMHOLE_GUEST_IOC_RETIRE, 0x4008_b74c);
 }
 
 #[test]
@@ -98,6 +99,7 @@ fn c_compiler_agrees() {
         ("WORMHOLE_GUEST_IOC_BIND", WORMHOLE_GUEST_IOC_BIND),
         ("WORMHOLE_GUEST_IOC_AWAIT", WORMHOLE_GUEST_IOC_AWAIT),
         ("WORMHOLE_GUEST_IOC_END", WORMHOLE_GUEST_IOC_END),
+        ("WORMHOLE_GUEST_IOC_RETIRE", WORMHOLE_GUEST_IOC_RETIRE),
     ];
     let mut source = String::from(
         "#include <linux/wormhole.h>\n#include <linux/wormhole_guest.h>\n\

@@ -19,13 +19,20 @@ use crate::{function_of, length_of, lock, operation, try_lock, FIRST_CARRIERS, O
 
 /// Delegated calls of the server, several at a time.
 pub(crate) trait Delegate: Send + Sync {
-    fn call(&self, operation: u64, argument: u64) -> Result<Called, CallError>;
+    /// `busy` is called if there is no carrier for it yet.
+    fn call(&self, operation: u64, argument: u64, busy: impl FnOnce())
+        -> Result<Called, CallError>;
 }
 
 impl Delegate for wormhole_delegate::Client {
-    fn call(&self, operation: u64, argument: u64) -> Result<Called, CallError> {
+    fn call(
+        &self,
+        operation: u64,
+        argument: u64,
+        busy: impl FnOnce(),
+    ) -> Result<Called, CallError> {
         // SAFETY: what comes back is checked. The server cannot touch this process's memory.
-        unsafe { self.call_counting([operation, argument, 0, 0, 0, 0]) }
+        unsafe { self.call_asking([operation, argument, 0, 0, 0, 0], busy) }
     }
 }
 
@@ -382,7 +389,8 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// Makes a delegated call. `None`: it was refused, and nothing was carried out.
     fn delegate(&self, work: u64, lane: Lane, argument: u64) -> Result<Option<Answer>, Error> {
-        let result = self.delegate.call(operation::join(work, lane), argument);
+        let work = operation::join(work, lane);
+        let result = self.delegate.call(work, argument, || self.busy());
         match result {
             Ok(Called { result: OVER, .. }) => Err(Error::PeerGone),
             Ok(Called { result, hops }) => Ok(Some(Answer {
@@ -476,6 +484,16 @@ impl<D: Delegate> VmfuncClient<D> {
             free: &self.free,
         };
         Ok(self.has_carriers(busy as u32)?.then_some(own))
+    }
+
+    /// A call finds no carrier: the server has taken back some, which were not needed for long.
+    fn busy(&self) {
+        *lock(&self.growing) = false;
+        self.carriers.store(FIRST_CARRIERS, Ordering::Relaxed);
+        // With the shared lane's.
+        let calls = LANES - lock(&self.free).len();
+        // The call that waits hears of it if the server has gone.
+        let _ = self.has_carriers(calls as u32);
     }
 
     /// Whether so many calls can be under way at once. Asks for carriers if it is not known that

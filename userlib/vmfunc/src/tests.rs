@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::io::IoSlice;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 
@@ -117,10 +117,20 @@ struct Played {
     /// Delegated calls until they are refused.
     left: AtomicU32,
     hop: bool,
+    /// The next call finds no carrier at first.
+    short: Arc<AtomicBool>,
 }
 
 impl Delegate for Played {
-    fn call(&self, operation: u64, argument: u64) -> Result<Called, CallError> {
+    fn call(
+        &self,
+        operation: u64,
+        argument: u64,
+        busy: impl FnOnce(),
+    ) -> Result<Called, CallError> {
+        if self.short.swap(false, Ordering::SeqCst) {
+            busy();
+        }
         let left = |left: u32| left.checked_sub(1);
         let left = self
             .left
@@ -155,6 +165,8 @@ struct World {
     grown: Arc<AtomicU32>,
     /// Most that it gets.
     carriers: Arc<AtomicU32>,
+    /// The next delegated call finds no carrier at first.
+    short: Arc<AtomicBool>,
     ring: Option<Box<dyn Client>>,
     areas: Option<Areas>,
     server: Option<JoinHandle<()>>,
@@ -199,6 +211,7 @@ impl World {
             meet,
             grown,
             carriers,
+            short: Arc::default(),
             ring: Some(client),
             areas: Some(Areas::new(client_spare.unwrap())),
             server: Some(server),
@@ -206,12 +219,17 @@ impl World {
     }
 
     fn client(&mut self, left: u32, refused: Refused) -> VmfuncClient<Played> {
-        let played = Played {
+        let played = self.played(left, false);
+        self.client_with(played, refused)
+    }
+
+    fn played(&self, left: u32, hop: bool) -> Played {
+        Played {
             desk: self.desk.clone(),
             left: left.into(),
-            hop: false,
-        };
-        self.client_with(played, refused)
+            hop,
+            short: self.short.clone(),
+        }
     }
 
     fn client_with<D: Delegate>(&mut self, delegate: D, refused: Refused) -> VmfuncClient<D> {
@@ -282,8 +300,7 @@ proptest! {
     ) {
         let mut world = World::new();
         let client = {
-            let desk = world.desk.clone();
-            let played = Played { desk, left: left.into(), hop };
+            let played = world.played(left, hop);
             world.client_with(played, Refused::GoByRing)
         };
         let mut expected = Vec::new();
@@ -352,7 +369,7 @@ proptest! {
     ) {
         struct Liar(Mutex<Vec<u64>>);
         impl Delegate for Liar {
-            fn call(&self, _: u64, _: u64) -> Result<Called, CallError> {
+            fn call(&self, _: u64, _: u64, _: impl FnOnce()) -> Result<Called, CallError> {
                 let result = self.0.lock().unwrap().pop().ok_or(CallError::Gone)?;
                 Ok(Called { result, hops: 0 })
             }
@@ -453,12 +470,7 @@ fn what_is_posted_is_sent_at_last_unless_a_thread_is_at_work() {
 #[test]
 fn functions_that_always_hop_go_by_ring() {
     let mut world = World::new();
-    let desk = world.desk.clone();
-    let played = Played {
-        desk,
-        left: u32::MAX.into(),
-        hop: true,
-    };
+    let played = world.played(u32::MAX, true);
     let client = world.client_with(played, Refused::Fail);
     for number in 0..100u32 {
         post(&client, number, 12).unwrap();
@@ -597,6 +609,27 @@ fn more_calls_than_lanes_are_under_way_at_once() {
         let counts = client.counts().of(MEET);
         assert_eq!(counts.delegated, lanes);
         assert_eq!(counts.home, u64::from(THREADS) + 1 - lanes);
+    }
+}
+
+/// The server takes back carriers that are not needed for long, and does not say so.
+#[test]
+fn carriers_that_have_gone_are_asked_for_again() {
+    let mut world = World::meeting(4);
+    let client = world.client(u32::MAX, Refused::Fail);
+    for round in 0..3 {
+        world.grown.store(0, Ordering::SeqCst);
+        world.short.store(round > 0, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (client, request) = (&client, request(MEET, number, 0, 12));
+                scope.spawn(move || {
+                    let request = [IoSlice::new(&request)];
+                    client.call(&request, &mut Vec::new(), true).unwrap();
+                });
+            }
+        });
+        assert!(world.grown.load(Ordering::SeqCst) > 2, "round {round}");
     }
 }
 

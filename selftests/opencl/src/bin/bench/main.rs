@@ -4,12 +4,15 @@
 //!     wormhole-opencl-bench [--counters] [--calls]
 //!     wormhole-opencl-bench --replay STEPS
 //!     wormhole-opencl-bench --times
+//!     wormhole-opencl-bench --bursts
 //!
 //! An ordinary OpenCL program, which takes the first device that the ICD loader finds. It prints what `rounds.rs` says.
 //! With --calls it leaves out long transfers, maps and threads. With --counters somebody must answer when it asks for
 //! counters of the machine, see `counters.rs`. With --replay it times nothing, but trains for so many steps, checks
 //! each one's loss and ends with the line "replay: steps=STEPS verified=yes". With --times it prints "times: FIRST LAST",
 //! what the device's clock said at the begin of some commands and at their end.
+//! With --bursts it has many threads call at once for each line of its standard input, and then says
+//! "burst: threads=THREADS verified=yes".
 
 mod calls;
 mod counters;
@@ -69,10 +72,11 @@ fn main() -> ExitCode {
         ["--counters"] => Meter::new().and_then(|meter| measure(meter, false)),
         ["--counters", "--calls"] => Meter::new().and_then(|meter| measure(meter, true)),
         ["--replay", steps] => replay(steps),
+        ["--bursts"] => open().and_then(|device| threads::bursts(&device)),
         ["--times"] => open().and_then(|device| times::print(&device)),
         _ => {
             eprintln!(
-                "usage: wormhole-opencl-bench [--counters] [--calls] | --replay STEPS | --times"
+                "usage: wormhole-opencl-bench [--counters] [--calls] | --replay STEPS | --times | --bursts"
             );
             return ExitCode::from(2);
         }

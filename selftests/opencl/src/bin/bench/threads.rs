@@ -37,6 +37,24 @@ pub fn run(bench: &Bench, device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// As many threads as there can be, each time that a line comes in; between them nothing.
+pub fn bursts(device: &Device) -> Result<()> {
+    const CALLS: u64 = 800;
+    let number = THREADS[THREADS.len() - 1];
+    let mut additions = (0..number)
+        .map(|_| Addition::new(device))
+        .collect::<Result<Vec<_>>>()?;
+    for line in std::io::stdin().lines() {
+        line?;
+        at_once(&mut additions, CALLS, Addition::add)?;
+        for addition in &additions {
+            addition.check()?;
+        }
+        println!("burst: threads={number} verified=yes");
+    }
+    Ok(())
+}
+
 /// `count` calls, divided among threads. Returns the ticks from the first one's start to the last one's end.
 fn at_once(
     additions: &mut [Addition],
