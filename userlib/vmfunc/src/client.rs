@@ -5,11 +5,12 @@
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 
 use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Error, Kind};
 
+use crate::age::{Age, Ages, Finding, Seen, Watch};
 use crate::areas::{Areas, Lane, LANES};
 use crate::batch::{self, Place, Record};
 use crate::counts::Counts;
@@ -18,7 +19,7 @@ use crate::home::Home;
 use crate::{function_of, length_of, lock, operation, try_lock, FIRST_CARRIERS, OVER};
 
 /// Delegated calls of the server, several at a time.
-pub(crate) trait Delegate: Send + Sync {
+pub(crate) trait Delegate: Send + Sync + 'static {
     /// `busy` is called if there is no carrier for it yet.
     fn call(&self, operation: u64, argument: u64, busy: impl FnOnce())
         -> Result<Called, CallError>;
@@ -46,6 +47,8 @@ pub(crate) enum Refused {
 type Ring = Box<dyn Client>;
 
 pub(crate) struct VmfuncClient<D> {
+    me: Weak<Self>,
+    watch: Watch,
     /// What the shared lane holds.
     front: Mutex<Front>,
     ring: Ring,
@@ -74,6 +77,7 @@ struct Front {
     /// Function of its last request.
     function: u16,
     home: Home,
+    age: Age,
 }
 
 /// The answer to a delegated call.
@@ -101,15 +105,45 @@ impl Front {
         self.batch.len() < batch::RECORDS && self.filled + batch::record_size(len) <= lane.size()
     }
 
-    fn add(&mut self, record: Record, function: u16) {
+    /// Whether the watch is to be woken.
+    #[must_use]
+    fn add(&mut self, record: Record, function: u16) -> bool {
+        let begins = self.batch.is_empty();
         self.batch.push(record);
         self.filled = record.end();
         self.function = function;
+        begins && self.age.begin()
     }
 
     fn clear(&mut self) {
         self.batch.clear();
         self.filled = 0;
+        self.age.end();
+    }
+}
+
+impl<D: Delegate> Ages for VmfuncClient<D> {
+    fn look(&self, seen: &mut Seen) -> bool {
+        // Unless somebody is at it.
+        let Some(mut front) = try_lock(&self.front) else {
+            return true;
+        };
+        let begun = !front.batch.is_empty();
+        match front.age.look(begun, seen) {
+            Finding::Old => {
+                let sent = self
+                    .check(&[])
+                    .and_then(|_| self.deliver_posted(&mut front));
+                let sent = sent.and_then(|()| match self.goes_by_ring() {
+                    true => self.ring.try_flush(),
+                    false => Ok(()),
+                });
+                // What went wrong the next call hears.
+                self.noting_failure(sent).is_ok()
+            }
+            Finding::Young => true,
+            Finding::Idle => false,
+        }
     }
 }
 
@@ -121,18 +155,22 @@ impl<D: Delegate> VmfuncClient<D> {
         areas: Areas,
         refused: Refused,
         (max_receive, max_send): (u32, u32),
-    ) -> Self {
+    ) -> Arc<Self> {
         // The first ones at the end, where they are taken from.
         let own = (1..LANES).rev().filter_map(|number| areas.lane(number));
-        VmfuncClient {
+        let own = own.collect();
+        Arc::new_cyclic(|me| VmfuncClient {
+            me: me.clone(),
+            watch: Watch::new(),
             front: Mutex::new(Front {
                 batch: Vec::with_capacity(batch::RECORDS),
                 filled: 0,
                 function: 0,
                 home: Home::default(),
+                age: Age::new(),
             }),
             ring,
-            free: Mutex::new(own.collect()),
+            free: Mutex::new(own),
             delegate,
             refused,
             areas,
@@ -143,7 +181,7 @@ impl<D: Delegate> VmfuncClient<D> {
             growing: Mutex::new(false),
             by_ring: AtomicBool::new(false),
             broken: AtomicBool::new(false),
-        }
+        })
     }
 
     /// As [`Client::post`].
@@ -198,6 +236,11 @@ impl<D: Delegate> VmfuncClient<D> {
         self.noting_failure(sent)
     }
 
+    /// Has its thread end.
+    pub(crate) fn end(&self) {
+        self.watch.end();
+    }
+
     pub(crate) fn transport(&self) -> &'static str {
         match self.goes_by_ring() {
             false => "vmfunc",
@@ -239,7 +282,9 @@ impl<D: Delegate> VmfuncClient<D> {
         let function = function_of(request);
         self.counts.posted(function);
         if let Some(record) = self.write(lane, front.filled, len, Kind::Posted, request)? {
-            front.add(record, function);
+            if front.add(record, function) {
+                self.watch.wake(&self.me);
+            }
             if record.place == Place::Here {
                 return Ok(());
             }

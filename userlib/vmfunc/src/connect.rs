@@ -20,7 +20,7 @@ pub struct Connection {
 
 enum Way {
     Messages(Box<dyn Client>),
-    Vmfunc(Box<VmfuncClient<DelegateClient>>),
+    Vmfunc(Arc<VmfuncClient<DelegateClient>>),
 }
 
 impl Connection {
@@ -91,6 +91,14 @@ impl Connection {
         }
     }
 
+    /// Has no thread of this connection's run any more, before this code is unloaded.
+    pub fn end(&self) {
+        match &self.way {
+            Way::Messages(_) => {}
+            Way::Vmfunc(client) => client.end(),
+        }
+    }
+
     /// Name of the transport.
     pub fn transport(&self) -> &'static str {
         match &self.way {
@@ -147,7 +155,7 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
         Ok(delegate) => {
             let limits = (max_message, offer.max_message);
             let client = VmfuncClient::new(ring, delegate, areas, refused, limits);
-            let way = Way::Vmfunc(Box::new(client));
+            let way = Way::Vmfunc(client);
             Ok(Connected {
                 connection: Connection { way, data },
                 why: None,

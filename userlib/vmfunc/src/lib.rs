@@ -7,7 +7,8 @@
 //! spare memory, which is divided into lanes ([`areas`]). In the lane that all the
 //! client's threads share
 //!
-//! - a posted request is added to a batch ([`batch`]);
+//! - a posted request is added to a batch ([`batch`]), which is delivered when it is full or
+//!   old ([`age`]);
 //! - a call is added, too, and then *one* delegated call has the server carry out the
 //!   whole batch ([`desk`]), and brings the length of the reply.
 //!
@@ -25,6 +26,7 @@
 //! Neither side trusts the other: what is in shared memory is copied before it is
 //! looked at, and compared with what is possible.
 
+mod age;
 mod areas;
 mod batch;
 mod client;

@@ -218,7 +218,7 @@ impl World {
         }
     }
 
-    fn client(&mut self, left: u32, refused: Refused) -> VmfuncClient<Played> {
+    fn client(&mut self, left: u32, refused: Refused) -> Arc<VmfuncClient<Played>> {
         let played = self.played(left, false);
         self.client_with(played, refused)
     }
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    fn client_with<D: Delegate>(&mut self, delegate: D, refused: Refused) -> VmfuncClient<D> {
+    fn client_with<D: Delegate>(&mut self, delegate: D, refused: Refused) -> Arc<VmfuncClient<D>> {
         let (ring, areas) = (self.ring.take().unwrap(), self.areas.take().unwrap());
         VmfuncClient::new(ring, delegate, areas, refused, (MAX, MAX))
     }
@@ -665,6 +665,40 @@ fn the_number_of_workers_is_bounded() {
     });
     drop(client);
     server.join().unwrap().unwrap();
+}
+
+/// What was posted is carried out although nobody calls, or posts more.
+#[test]
+fn an_old_batch_is_delivered() {
+    let mut world = World::new();
+    let client = world.client(u32::MAX, Refused::Fail);
+    for number in 0..3 {
+        post(&client, number, 12).unwrap();
+        post(&client, number + 10, 12).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let seen = || world.log.lock().unwrap().requests.len();
+        while seen() < 2 * (number as usize + 1) {
+            assert!(std::time::Instant::now() < deadline, "nobody delivers it");
+            std::thread::yield_now();
+        }
+    }
+    // From now on nobody does: what is posted waits for the next call.
+    client.end();
+    post(&client, 20, 12).unwrap();
+    assert_eq!(call(&client, 21, 0, 12).unwrap(), 21u32.to_le_bytes());
+}
+
+/// The thread goes with the connection, and does not keep it.
+#[test]
+fn a_connection_that_is_dropped_is_gone() {
+    let mut world = World::new();
+    let client = world.client(u32::MAX, Refused::Fail);
+    post(&client, 0, 12).unwrap();
+    let weak = Arc::downgrade(&client);
+    drop(client);
+    while weak.upgrade().is_some() {
+        std::thread::yield_now();
+    }
 }
 
 /// Whatever the number of threads, each one's requests are carried out in its order, and what

@@ -570,6 +570,7 @@ pub(crate) fn leave() {
     if let Ok(connection) = connection() {
         // The server, too, learns that this side is gone.
         let _ = connection.client.try_flush();
+        connection.client.end();
     }
 }
 
