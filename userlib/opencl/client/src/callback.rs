@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -54,15 +55,19 @@ impl Callback {
 
     /// Whether it has to be called now that the server is lost.
     fn is_due(&self) -> bool {
-        match self {
-            Callback::Event(..) => true,
-            Callback::Memory(object, ..) => object.strong_count() == 0,
-        }
+        matches!(self, Callback::Event(..)) || self.is_of_released()
+    }
+
+    /// Whether it is that of a memory object that the program has released.
+    fn is_of_released(&self) -> bool {
+        matches!(self, Callback::Memory(object, ..) if object.strong_count() == 0)
     }
 }
 
 /// When to ask again after the server could not take the question.
 const AGAIN: Duration = Duration::from_millis(10);
+/// How long the end of the process waits for callbacks that are about to come.
+const AT_THE_END: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Callbacks {
@@ -71,12 +76,17 @@ struct Callbacks {
     /// Those that the server has to report. For a moment it may be less than none: one can be
     /// reported before its registration has returned.
     outstanding: i64,
-    running: bool,
+    /// One of the program's functions is being called.
+    calling: bool,
 }
 
 static CALLBACKS: LazyLock<Mutex<Callbacks>> = LazyLock::new(Mutex::default);
 /// There is one to wait for.
 static SOME: Condvar = Condvar::new();
+/// One was called.
+static CALLED: Condvar = Condvar::new();
+/// The thread runs. In a child of a fork it does not, whatever this says.
+static STARTED: AtomicBool = AtomicBool::new(false);
 
 fn lock() -> MutexGuard<'static, Callbacks> {
     // Nothing panics half-way through a change.
@@ -93,9 +103,9 @@ pub(crate) fn register(
 ) -> Result<(), cl_int> {
     let number = {
         let mut callbacks = lock();
-        if !callbacks.running {
+        if !STARTED.load(Ordering::Relaxed) {
             start()?;
-            callbacks.running = true;
+            STARTED.store(true, Ordering::Relaxed);
         }
         callbacks.last += 1;
         let number = callbacks.last;
@@ -169,12 +179,29 @@ fn call(number: u64, status: cl_int) {
     let called = {
         let mut callbacks = lock();
         callbacks.outstanding -= 1;
+        callbacks.calling = true;
         callbacks.registered.remove(&number)
     };
     if let Some(callback) = called {
         // SAFETY: it was registered for this, and is called once.
         unsafe { callback.call(status) };
     }
+    lock().calling = false;
+    CALLED.notify_all();
+}
+
+/// At the end of the process: with vendors that call back when the last reference is given up,
+/// programs do not wait for it. What they have released before is called, if that is soon.
+pub(crate) fn settle() {
+    if !STARTED.load(Ordering::Relaxed) || !connection::is_up() {
+        return;
+    }
+    let due = |callbacks: &mut Callbacks| {
+        let mut registered = callbacks.registered.values();
+        callbacks.calling || registered.any(Callback::is_of_released)
+    };
+    // Nothing depends on it.
+    let _ = CALLED.wait_timeout_while(lock(), AT_THE_END, due);
 }
 
 /// The server is lost: what it would have reported has failed.

@@ -255,6 +255,11 @@ fn connection() -> Result<&'static Connection, cl_int> {
     }
 }
 
+/// Whether the server can be reached, as far as is known.
+pub(crate) fn is_up() -> bool {
+    connection().is_ok()
+}
+
 /// The connection that there is, in whatever state.
 fn made() -> Option<&'static Connection> {
     CONNECTION.get().and_then(Option::as_ref)

@@ -3,12 +3,13 @@
 
 use std::panic::catch_unwind;
 
-use crate::{connection, stats};
+use crate::{callback, connection, stats};
 
 extern "C" fn at_unload() {
     // The last releases may not have been sent. A panic must not reach the loader, and what
     // went wrong is nobody's concern any more.
     let _ = catch_unwind(connection::leave);
+    let _ = catch_unwind(callback::settle);
     let _ = catch_unwind(stats::write);
 }
 
