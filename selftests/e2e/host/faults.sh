@@ -293,8 +293,10 @@ carriers_come_and_go() {
 	program=$!
 	for burst in 1 2; do
 		echo >&"$to"
-		wait_for 300 "the threads' calls" bursts $burst && [ "$(carriers)" -gt 2 ] &&
-			wait_for 60 "the carriers to go" two_carriers || good=1
+		# Also so that the console is not silent for minutes, which is how long this takes on an emulated host.
+		wait_for 300 "the threads' calls" bursts $burst && note "burst $burst: $(carriers) carriers" &&
+			[ "$(carriers)" -gt 2 ] && wait_for 60 "the carriers to go" two_carriers || good=1
+		note "burst $burst: $(carriers) carriers are left"
 	done
 	exec {to}>&-
 	rm $lines
