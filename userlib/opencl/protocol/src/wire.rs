@@ -232,37 +232,26 @@ impl<'a> Wire<'a> for &'a [u8] {
 /// A sequence that needs no memory of the heap while it is short.
 pub type Few<T> = SmallVec<[T; 4]>;
 
-impl<'a, T: Wire<'a>> Wire<'a> for Few<T> {
-    const MIN: usize = 4;
-    fn put(&self, w: &mut Writer<'a>) {
-        put_length(self.len(), w);
-        self.iter().for_each(|element| element.put(w));
-    }
-    fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let len = r.length(T::MIN)?;
-        let mut elements = Few::with_capacity(len);
-        for _ in 0..len {
-            elements.push(T::get(r)?);
+macro_rules! sequences {
+    ($($sequence:ident)*) => {$(
+        impl<'a, T: Wire<'a>> Wire<'a> for $sequence<T> {
+            const MIN: usize = 4;
+            fn put(&self, w: &mut Writer<'a>) {
+                put_length(self.len(), w);
+                self.iter().for_each(|element| element.put(w));
+            }
+            fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+                let len = r.length(T::MIN)?;
+                let mut elements = $sequence::with_capacity(len);
+                for _ in 0..len {
+                    elements.push(T::get(r)?);
+                }
+                Ok(elements)
+            }
         }
-        Ok(elements)
-    }
+    )*};
 }
-
-impl<'a, T: Wire<'a>> Wire<'a> for Vec<T> {
-    const MIN: usize = 4;
-    fn put(&self, w: &mut Writer<'a>) {
-        put_length(self.len(), w);
-        self.iter().for_each(|element| element.put(w));
-    }
-    fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let len = r.length(T::MIN)?;
-        let mut elements = Vec::with_capacity(len);
-        for _ in 0..len {
-            elements.push(T::get(r)?);
-        }
-        Ok(elements)
-    }
-}
+sequences!(Few Vec);
 
 impl<'a, T: Wire<'a> + Copy + Default, const N: usize> Wire<'a> for [T; N] {
     const MIN: usize = N * T::MIN;
