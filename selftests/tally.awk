@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # Adds up the results of cargo's test harness and of TAP from all logs named, and prints the line that closes "make test".
-# A TAP stream that planned more tests than it ran counts the missing ones as failed.
+# Streams may follow each other in one log, each with its plan before its tests or behind them; their tests are numbered
+# from 1. One that planned more tests than it ran counts the missing ones as failed.
 
 function close_plan() {
 	if (planned > ran) {
@@ -22,13 +23,16 @@ FNR == 1 { close_plan(); file = FILENAME }
 }
 # Of a test of cargo's that the harness takes for passed.
 /^skipped: / { passed--; skipped++; next }
-# A plan may stand before its tests or behind them.
 /^1\.\.[0-9]+/ {
-	if (planned || !ran)
+	behind = ran && !planned
+	if (!behind)
 		close_plan()
 	planned = substr($1, 4) + 0
+	if (behind)
+		close_plan()
 	next
 }
+/^(not )?ok 1 / && ran { close_plan() }
 /^not ok / { ran++; failed++; printf "# %s: %s\n", file, $0; next }
 /^ok .*# ?SKIP/ { ran++; skipped++; next }
 /^ok / { ran++; passed++; next }
