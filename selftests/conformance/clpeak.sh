@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # clpeak runs through by way of wormhole-server; its figures, beside the native ones, are for reading. In the build root.
-# A run takes minutes, and so the native figures are kept until clpeak or PoCL is another.
+# What kernels compute in a second is the vendor's business, and most of clpeak's time: natively it is not measured.
 # usage: clpeak.sh
 # out: TAP, and the figures as its comments
 set -euo pipefail
@@ -10,14 +10,16 @@ cd "$(dirname "$0")"
 start_server clpeak tcp
 # Each measures the whole machine: one after the other.
 status=0
-of=$({ dpkg-query -W pocl-opencl-icd; cat "$unpacked/bin/clpeak"; } | sha256sum)
-if [ "$(cat "$conformance/clpeak.native.of" 2>/dev/null)" != "$of" ]; then
-	env "${native[@]}" timeout 1200 clpeak >"$conformance/clpeak.native" 2>&1
-	echo "$of" >"$conformance/clpeak.native.of"
-fi
+env "${native[@]}" timeout 600 clpeak --global-bandwidth --transfer-bandwidth --kernel-latency >"$conformance/clpeak.native" 2>&1
 env "${forwarded[@]}" timeout 1200 clpeak >"$conformance/clpeak.forwarded" 2>&1 || status=$?
-paste -d '|' "$conformance/clpeak.native" "$conformance/clpeak.forwarded" |
-	awk -F '|' '/ : [0-9.]+ *\|/ { split($1, name, ":"); split($2, other, ":"); printf "# %-30s native %10s forwarded %10s\n", name[1], name[2], other[2] }'
+awk -F ' *: *' '
+	/^ *$/ { section = "" }
+	/\([A-Z]+\)$/ { section = $1 ", " }
+	!/ : +[0-9.]+( us)? *$/ || /Compute units/ { next }
+	{ name = section $1; gsub(/ +/, " ", name) }
+	FNR == NR { native[name] = $2; next }
+	{ printf "# %-62s native %10s forwarded %10s\n", name, name in native ? native[name] : "-", $2 }
+' "$conformance/clpeak.native" "$conformance/clpeak.forwarded"
 echo 1..1
 # Its last measurement.
 if [ $status = 0 ] && grep -q 'Kernel launch latency *:' "$conformance/clpeak.forwarded"; then
