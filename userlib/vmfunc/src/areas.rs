@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The division of a channel's spare memory: lanes, each for one delegated call at a
-//! time, with an area for requests and one for replies. Behind them is what is for data.
+//! time, with an area for requests and one for replies; behind them a word for each lane, which
+//! says how far its call is. Behind all that is what is for data.
 //!
 //! Half of their memory is the first lane's, which all threads share; the other half is
 //! divided among the lanes of calls that may take long.
@@ -10,11 +11,13 @@ use std::os::fd::BorrowedFd;
 
 use wormhole_transport::{DataArea, Error, Spare};
 
-use crate::batch::HEADER;
 use crate::bytes_in;
 
 /// Number of lanes. More of them would have smaller areas, and long messages more pieces.
 pub(crate) const LANES: usize = 16;
+
+/// Bytes of a lane's word.
+const PROGRESS: u64 = 8;
 
 /// Where a lane's areas are. Both sides can change both at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Areas {
     }
 
     fn half(&self) -> u64 {
-        self.memory.size() / 32 * 16
+        (self.memory.size() - LANES as u64 * PROGRESS) / 32 * 16
     }
 
     /// The lane that all threads share.
@@ -87,45 +90,48 @@ impl Areas {
         self.memory.addresses()
     }
 
-    /// Writes at `offset` of a lane's requests; gives the offset of what follows.
-    pub(crate) fn write_request(
-        &self,
-        lane: Lane,
-        offset: u64,
-        parts: &[IoSlice<'_>],
-    ) -> Result<u64, Error> {
-        let at = within(lane, offset, bytes_in(parts))?;
-        let end = self.memory.write(lane.start + at, parts)?;
-        Ok(end - lane.start)
+    /// Writes at the start of a lane's area of requests.
+    pub(crate) fn write_request(&self, lane: Lane, bytes: &[u8]) -> Result<(), Error> {
+        within(lane, bytes.len() as u64)?;
+        self.memory
+            .write(lane.start, &[IoSlice::new(bytes)])
+            .map(|_| ())
     }
 
-    /// Appends what is at `offset` of a lane's requests to `bytes`.
+    /// Appends what is at the start of a lane's area of requests to `bytes`.
     pub(crate) fn read_request(
         &self,
         lane: Lane,
-        offset: u64,
         len: u64,
         bytes: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let at = within(lane, offset, len)?;
-        self.memory.read(lane.start + at, len, bytes)
+        within(lane, len)?;
+        self.memory.read(lane.start, len, bytes)
     }
 
-    /// The header of a record at `offset` of a lane's requests.
-    pub(crate) fn read_header(
-        &self,
-        lane: Lane,
-        offset: u64,
-    ) -> Result<[u8; HEADER as usize], Error> {
-        let mut header = [0; HEADER as usize];
-        let at = within(lane, offset, HEADER)?;
-        self.memory.read_exact(lane.start + at, &mut header)?;
-        Ok(header)
+    /// Whether the server has carried out what stands before the call that a lane's batch ends with.
+    pub(crate) fn carried_out(&self, lane: Lane) -> bool {
+        let mut word = [0; PROGRESS as usize];
+        let read = self.memory.read_exact(self.progress(lane), &mut word);
+        read.is_err() || u64::from_le_bytes(word) != 0
+    }
+
+    pub(crate) fn set_carried_out(&self, lane: Lane, done: bool) -> Result<(), Error> {
+        let word = u64::from(done).to_le_bytes();
+        let written = self
+            .memory
+            .write(self.progress(lane), &[IoSlice::new(&word)]);
+        written.map(|_| ())
+    }
+
+    /// Where that stands.
+    fn progress(&self, lane: Lane) -> u64 {
+        2 * self.half() + lane.number as u64 * PROGRESS
     }
 
     /// Writes at the start of a lane's area of replies.
     pub(crate) fn write_reply(&self, lane: Lane, parts: &[IoSlice<'_>]) -> Result<(), Error> {
-        within(lane, 0, bytes_in(parts))?;
+        within(lane, bytes_in(parts))?;
         let at = lane.start + lane.size;
         self.memory.write(at, parts).map(|_| ())
     }
@@ -137,15 +143,15 @@ impl Areas {
         len: u64,
         bytes: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        within(lane, 0, len)?;
+        within(lane, len)?;
         self.memory.read(lane.start + lane.size, len, bytes)
     }
 }
 
-/// Gives `offset` if `len` bytes there are a lane's.
-fn within(lane: Lane, offset: u64, len: u64) -> Result<u64, Error> {
-    match offset.checked_add(len).is_some_and(|end| end <= lane.size) {
-        true => Ok(offset),
+/// Fails unless a lane's areas have `len` bytes.
+fn within(lane: Lane, len: u64) -> Result<(), Error> {
+    match len <= lane.size {
+        true => Ok(()),
         false => Err(Error::Misuse("an access beyond its lane")),
     }
 }

@@ -6,6 +6,9 @@
 //! the last record of its batch. So is a request that was sent in pieces before, and of
 //! which only the header is here.
 
+use std::io::IoSlice;
+use std::ops::Range;
+
 use wormhole_transport::Kind;
 
 /// Bytes of a record's header.
@@ -45,6 +48,75 @@ pub(crate) fn header(len: u32, kind: Kind, place: Place) -> [u8; HEADER as usize
     (u64::from(len) | (u64::from(kind) << 32)).to_le_bytes()
 }
 
+/// Requests on this side that are to go together, as records.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    /// What each request is, and where.
+    requests: Vec<(Kind, Range<usize>)>,
+}
+
+/// Bytes of a batch whose memory is kept.
+const KEPT: usize = 64 << 10;
+
+impl Batch {
+    pub(crate) const fn new() -> Self {
+        Batch {
+            bytes: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Whether a request of `len` bytes can go with them, in an area of `size` bytes.
+    pub(crate) fn has_room(&self, size: u64, len: u32) -> bool {
+        self.requests.len() < RECORDS && self.bytes.len() as u64 + record_size(len) <= size
+    }
+
+    /// Adds a request of `len` bytes.
+    pub(crate) fn push(&mut self, kind: Kind, len: u32, request: &[IoSlice<'_>]) {
+        self.bytes
+            .extend_from_slice(&header(len, kind, Place::Here));
+        let start = self.bytes.len();
+        request
+            .iter()
+            .for_each(|part| self.bytes.extend_from_slice(part));
+        self.requests.push((kind, start..self.bytes.len()));
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+    }
+
+    /// Adds a request of `len` bytes that was sent in pieces.
+    pub(crate) fn push_sent(&mut self, kind: Kind, len: u32) {
+        self.bytes
+            .extend_from_slice(&header(len, kind, Place::Pieces));
+        self.requests
+            .push((kind, self.bytes.len()..self.bytes.len()));
+    }
+
+    /// The records.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The requests that are not answered.
+    pub(crate) fn posted(&self) -> impl Iterator<Item = &[u8]> {
+        let posted = self
+            .requests
+            .iter()
+            .filter(|(kind, _)| *kind == Kind::Posted);
+        posted.map(|(_, place)| &self.bytes[place.clone()])
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+        self.requests.clear();
+    }
+}
+
 /// A record of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -56,21 +128,18 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Bytes of the request that are behind its header.
-    pub(crate) fn here(&self) -> u64 {
-        match self.place {
-            Place::Here => self.len.into(),
+    /// Bytes of the request that are in the batch, behind its header.
+    pub(crate) fn of<'a>(&self, batch: &'a [u8]) -> &'a [u8] {
+        let len = match self.place {
+            Place::Here => self.len as usize,
             Place::Pieces => 0,
-        }
-    }
-
-    /// Where the batch goes on behind it.
-    pub(crate) fn end(&self) -> u64 {
-        self.offset + self.here().next_multiple_of(8)
+        };
+        let rest = batch.get(self.offset as usize..).unwrap_or_default();
+        rest.get(..len).unwrap_or_default()
     }
 }
 
-/// Goes through a batch of which nothing is believed.
+/// Goes through a batch of which nothing is believed but its length.
 #[derive(Debug)]
 pub(crate) struct Walk {
     at: u64,
@@ -93,8 +162,8 @@ impl Walk {
         }
     }
 
-    /// Where the next header is, if there is another one.
-    pub(crate) fn next(&self) -> Result<Option<u64>, &'static str> {
+    /// The next record, if there is another one. `batch` is a copy.
+    pub(crate) fn next(&mut self, batch: &[u8]) -> Result<Option<Record>, &'static str> {
         if self.at == self.end {
             return Ok(None);
         }
@@ -104,12 +173,9 @@ impl Walk {
         if self.records == RECORDS {
             return Err("a batch of too many records");
         }
-        Ok(Some(self.at))
-    }
-
-    /// Takes that header, of which this is a copy.
-    pub(crate) fn take(&mut self, header: [u8; HEADER as usize]) -> Result<Record, &'static str> {
-        let word = u64::from_le_bytes(header);
+        let rest = batch.get(self.at as usize..).unwrap_or_default();
+        let header = rest.first_chunk().ok_or("a record beyond its batch")?;
+        let word = u64::from_le_bytes(*header);
         let (len, kind) = (word as u32, (word >> 32) as u32);
         let place = match kind & PIECES {
             0 => Place::Here,
@@ -131,12 +197,12 @@ impl Walk {
         self.at = next;
         self.records += 1;
         self.last = kind == Kind::Call || place == Place::Pieces;
-        Ok(Record {
+        Ok(Some(Record {
             kind,
             place,
             offset,
             len,
-        })
+        }))
     }
 }
 
@@ -150,20 +216,19 @@ mod tests {
     fn walk(batch: &[u8], size: u64) -> Result<Vec<Record>, &'static str> {
         let mut walk = Walk::new(batch.len() as u64, size)?;
         let mut records = Vec::new();
-        while let Some(at) = walk.next()? {
-            let header = &batch[at as usize..][..HEADER as usize];
-            records.push(walk.take(header.try_into().unwrap())?);
+        while let Some(record) = walk.next(batch)? {
+            records.push(record);
         }
         Ok(records)
     }
 
     fn batch(requests: &[(usize, Kind)]) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut batch = Batch::new();
         for (len, kind) in requests {
-            bytes.extend(header(*len as u32, *kind, Place::Here));
-            bytes.extend(vec![7; len.next_multiple_of(8)]);
+            let request = vec![7; *len];
+            batch.push(*kind, *len as u32, &[IoSlice::new(&request)]);
         }
-        bytes
+        batch.bytes().to_vec()
     }
 
     #[test]
@@ -218,7 +283,9 @@ mod tests {
         ) {
             let length = bytes.len() as u64;
             for record in walk(&bytes, 4096).unwrap_or_default() {
-                prop_assert!(record.offset + record.here() <= length);
+                let here = record.of(&bytes).len() as u64;
+                prop_assert!(record.offset + here <= length);
+                prop_assert!(record.place == Place::Pieces || here == u64::from(record.len));
             }
         }
     }

@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Client end.
 //!
-//! Lock order: `front`; `free` and `growing` are taken alone.
+//! Lock order: `front`, then `free` or `growing`.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Error, Kind};
 
 use crate::age::{Age, Ages, Finding, Seen, Watch};
 use crate::areas::{Areas, Lane, LANES};
-use crate::batch::{self, Place, Record};
+use crate::batch::{self, Batch};
 use crate::counts::Counts;
 use crate::greeting::Grow;
 use crate::home::Home;
 use crate::{function_of, length_of, lock, operation, try_lock, FIRST_CARRIERS, OVER};
+
+/// How often to look whether another thread's batch is carried out before letting other threads
+/// run, and how often then before sleeping.
+const SPINS: u32 = 100;
+const YIELDS: u32 = SPINS + 100;
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// Delegated calls of the server, several at a time.
 pub(crate) trait Delegate: Send + Sync + 'static {
@@ -61,6 +69,9 @@ pub(crate) struct VmfuncClient<D> {
     max_receive: u32,
     max_send: u32,
     counts: Counts,
+    home: Home,
+    /// Whether the call that took a batch to a lane of its own has come back, by lane.
+    returned: [AtomicBool; LANES],
     /// Calls that can be under way at once, as far as is known.
     carriers: AtomicU32,
     /// Whether there are all the carriers that there can be. Locked to ask for more.
@@ -71,13 +82,17 @@ pub(crate) struct VmfuncClient<D> {
 }
 
 struct Front {
-    batch: Vec<Record>,
-    /// Bytes of the batch.
-    filled: u64,
+    batch: Batch,
     /// Function of its last request.
     function: u16,
-    home: Home,
     age: Age,
+    /// Where the last call is that took a batch to a lane of its own.
+    ahead: Option<Lane>,
+}
+
+thread_local! {
+    /// What the thread's calls take batches in; kept for its memory.
+    static TAKEN: RefCell<Batch> = const { RefCell::new(Batch::new()) };
 }
 
 /// The answer to a delegated call.
@@ -99,26 +114,38 @@ impl Drop for OwnLane<'_> {
     }
 }
 
-impl Front {
-    /// Whether there is room for one more request.
-    fn has_room(&self, lane: Lane, len: u32) -> bool {
-        self.batch.len() < batch::RECORDS && self.filled + batch::record_size(len) <= lane.size()
-    }
+/// The call that took a batch to a lane of its own, until it comes back.
+struct Ahead<'a>(&'a AtomicBool);
 
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Front {
     /// Whether the watch is to be woken.
     #[must_use]
-    fn add(&mut self, record: Record, function: u16) -> bool {
+    fn add(&mut self, len: u32, request: &[IoSlice<'_>], function: u16) -> bool {
         let begins = self.batch.is_empty();
-        self.batch.push(record);
-        self.filled = record.end();
+        self.batch.push(Kind::Posted, len, request);
         self.function = function;
         begins && self.age.begin()
     }
 
     fn clear(&mut self) {
         self.batch.clear();
-        self.filled = 0;
         self.age.end();
+    }
+
+    /// Leaves an empty one.
+    fn take_batch(&mut self) -> Batch {
+        // A thread that is ending keeps nothing.
+        let empty = TAKEN.try_with(RefCell::take).unwrap_or_default();
+        if !self.batch.is_empty() {
+            self.age.end();
+        }
+        std::mem::replace(&mut self.batch, empty)
     }
 }
 
@@ -163,11 +190,10 @@ impl<D: Delegate> VmfuncClient<D> {
             me: me.clone(),
             watch: Watch::new(),
             front: Mutex::new(Front {
-                batch: Vec::with_capacity(batch::RECORDS),
-                filled: 0,
+                batch: Batch::new(),
                 function: 0,
-                home: Home::default(),
                 age: Age::new(),
+                ahead: None,
             }),
             ring,
             free: Mutex::new(own),
@@ -177,6 +203,8 @@ impl<D: Delegate> VmfuncClient<D> {
             max_receive,
             max_send: max_send.min(max_receive),
             counts: Counts::new(),
+            home: Home::new(),
+            returned: [const { AtomicBool::new(true) }; LANES],
             carriers: AtomicU32::new(FIRST_CARRIERS),
             growing: Mutex::new(false),
             by_ring: AtomicBool::new(false),
@@ -226,8 +254,8 @@ impl<D: Delegate> VmfuncClient<D> {
     pub(crate) fn try_flush(&self) -> Result<(), Error> {
         self.check(&[])?;
         let sent = match try_lock(&self.front) {
-            Some(mut front) => self.deliver_posted(&mut front),
-            None => Ok(()),
+            Some(mut front) if !self.is_ahead(front.ahead) => self.deliver_posted(&mut front),
+            _ => Ok(()),
         };
         let sent = sent.and_then(|()| match self.goes_by_ring() {
             true => self.ring.try_flush(),
@@ -273,28 +301,28 @@ impl<D: Delegate> VmfuncClient<D> {
 
     fn keep(&self, front: &mut Front, len: u32, request: &[IoSlice<'_>]) -> Result<(), Error> {
         let lane = self.areas.shared();
-        if !front.has_room(lane, len) {
+        if !front.batch.has_room(lane.size(), len) {
             self.deliver_posted(front)?;
         }
         if self.goes_by_ring() {
+            self.await_ahead(front);
             return self.post_by_ring(request);
         }
         let function = function_of(request);
         self.counts.posted(function);
-        if let Some(record) = self.write(lane, front.filled, len, Kind::Posted, request)? {
-            if front.add(record, function) {
+        if batch::record_size(len) <= lane.size() {
+            if front.add(len, request, function) {
                 self.watch.wake(&self.me);
             }
-            if record.place == Place::Here {
-                return Ok(());
-            }
-            if let Some(answer) = self.deliver(lane, front.filled)? {
-                front.clear();
-                return self.answered_posted(function, answer);
-            }
-            front.clear();
+            return Ok(());
         }
-        self.post_by_ring(request)
+        self.await_ahead(front);
+        let answer = self.carry_out(lane, &mut front.batch, Kind::Posted, len, request)?;
+        front.batch.clear();
+        match answer {
+            Some(answer) => self.answered_posted(function, answer),
+            None => self.post_by_ring(request),
+        }
     }
 
     /// A call in the shared lane, together with what was posted before it.
@@ -308,28 +336,30 @@ impl<D: Delegate> VmfuncClient<D> {
         let front = &mut *locked;
         let lane = self.areas.shared();
         let function = function_of(request);
-        if front.home.next(function) {
+        self.await_ahead(front);
+        if self.home.next(function) {
             self.deliver_posted(front)?;
             drop(locked);
             return self.call_by_ring(request, reply);
         }
-        if !front.has_room(lane, len) {
+        if !front.batch.has_room(lane.size(), len) {
             self.deliver_posted(front)?;
         }
         if !self.goes_by_ring() {
-            if let Some(answer) = self.write_call(lane, front.filled, len, request)? {
+            let answer = self.carry_out(lane, &mut front.batch, Kind::Call, len, request)?;
+            if let Some(answer) = answer {
                 front.clear();
-                front.home.delegated(function, answer.hopped);
-                self.counts.delegated(function, answer.hopped);
+                self.delegated(function, &answer);
                 return self.fetch(lane, answer.len, reply);
             }
         }
-        self.batch_by_ring(front)?;
+        self.batch_by_ring(&front.batch)?;
+        front.clear();
         drop(locked);
         self.call_by_ring(request, reply)
     }
 
-    /// A call in a lane of its own, after what was posted before it.
+    /// A call in a lane of its own, together with what was posted before it.
     fn call_alone(
         &self,
         len: u32,
@@ -337,25 +367,81 @@ impl<D: Delegate> VmfuncClient<D> {
         reply: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let function = function_of(request);
-        let mut front = lock(&self.front);
-        self.deliver_posted(&mut front)?;
-        let by_ring = self.goes_by_ring() || front.home.next(function);
-        drop(front);
-        let own = match by_ring {
+        let mut locked = lock(&self.front);
+        let front = &mut *locked;
+        self.await_ahead(front);
+        let own = match self.goes_by_ring() || self.home.next(function) {
             true => None,
             false => self.own_lane()?,
         };
-        if let Some(own) = own {
-            let lane = own.lane;
-            if let Some(answer) = self.write_call(lane, 0, len, request)? {
-                self.counts.delegated(function, answer.hopped);
-                let fetched = self.fetch(lane, answer.len, reply);
+        let Some(own) = own else {
+            self.deliver_posted(front)?;
+            drop(locked);
+            return self.call_by_ring(request, reply);
+        };
+        let lane = own.lane;
+        if !front.batch.has_room(lane.size(), len) {
+            self.deliver_posted(front)?;
+        }
+        let mut batch = front.take_batch();
+        let ahead = match batch.is_empty() {
+            true => None,
+            false => Some(self.begin_ahead(front, lane)?),
+        };
+        drop(locked);
+        let answer = self.carry_out(lane, &mut batch, Kind::Call, len, request)?;
+        if answer.is_none() {
+            self.batch_by_ring(&batch)?;
+        }
+        drop(ahead);
+        batch.clear();
+        let _ = TAKEN.try_with(|kept| kept.replace(batch));
+        match answer {
+            Some(answer) => {
+                self.delegated(function, &answer);
+                self.fetch(lane, answer.len, reply)
+            }
+            None => {
                 drop(own);
-                lock(&self.front).home.delegated(function, answer.hopped);
-                return fetched;
+                self.call_by_ring(request, reply)
             }
         }
-        self.call_by_ring(request, reply)
+    }
+
+    /// A call takes a batch to a lane of its own: whoever sends something after it waits until the
+    /// server has carried out that.
+    fn begin_ahead(&self, front: &mut Front, lane: Lane) -> Result<Ahead<'_>, Error> {
+        let returned = &self.returned[lane.number];
+        self.areas.set_carried_out(lane, false)?;
+        returned.store(false, Ordering::Relaxed);
+        front.ahead = Some(lane);
+        Ok(Ahead(returned))
+    }
+
+    /// Whether the server may have to carry out a batch that the call in this lane took with it.
+    fn is_ahead(&self, lane: Option<Lane>) -> bool {
+        lane.is_some_and(|lane| {
+            !self.returned[lane.number].load(Ordering::Acquire) && !self.areas.carried_out(lane)
+        })
+    }
+
+    /// Waits until it has.
+    fn await_ahead(&self, front: &mut Front) {
+        let lane = front.ahead.take();
+        let mut turns = 0u32;
+        while self.is_ahead(lane) {
+            turns = turns.saturating_add(1);
+            match turns {
+                0..SPINS => std::hint::spin_loop(),
+                SPINS..YIELDS => std::thread::yield_now(),
+                _ => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn delegated(&self, function: u16, answer: &Answer) {
+        self.home.delegated(function, answer.hopped);
+        self.counts.delegated(function, answer.hopped);
     }
 
     fn send(&self) -> Result<(), Error> {
@@ -367,51 +453,25 @@ impl<D: Delegate> VmfuncClient<D> {
         }
     }
 
-    /// Writes a request behind the batch that fills a lane up to `at`; one that has no room in an
-    /// empty lane is sent in pieces first. `None`: that was refused, and nothing is carried out.
-    fn write(
+    /// Has the server carry out a batch and, behind it, another request. One that has no room
+    /// behind an empty batch is sent in pieces first. `None`: that was refused, and nothing is
+    /// carried out.
+    fn carry_out(
         &self,
         lane: Lane,
-        at: u64,
-        len: u32,
+        batch: &mut Batch,
         kind: Kind,
-        request: &[IoSlice<'_>],
-    ) -> Result<Option<Record>, Error> {
-        let place = match at + batch::record_size(len) <= lane.size() {
-            true => Place::Here,
-            false => Place::Pieces,
-        };
-        if place == Place::Pieces && !self.put(lane, len, request)? {
-            return Ok(None);
-        }
-        let header = batch::header(len, kind, place);
-        let offset = self
-            .areas
-            .write_request(lane, at, &[IoSlice::new(&header)])?;
-        if place == Place::Here {
-            self.areas.write_request(lane, offset, request)?;
-        }
-        Ok(Some(Record {
-            kind,
-            place,
-            offset,
-            len,
-        }))
-    }
-
-    /// Writes a call, as [`write`](Self::write) does, and has the server carry out all that is in
-    /// the lane. `None`: it was refused, and nothing was carried out.
-    fn write_call(
-        &self,
-        lane: Lane,
-        at: u64,
         len: u32,
         request: &[IoSlice<'_>],
     ) -> Result<Option<Answer>, Error> {
-        match self.write(lane, at, len, Kind::Call, request)? {
-            Some(record) => self.deliver(lane, record.end()),
-            None => Ok(None),
+        if batch.has_room(lane.size(), len) {
+            batch.push(kind, len, request);
+        } else if self.put(lane, len, request)? {
+            batch.push_sent(kind, len);
+        } else {
+            return Ok(None);
         }
+        self.deliver(lane, batch)
     }
 
     /// Gives the server a request in pieces. False if exitless calls were refused; then nothing
@@ -420,7 +480,7 @@ impl<D: Delegate> VmfuncClient<D> {
         let (mut done, area) = (0, lane.size() as usize);
         for part in request {
             for piece in part.chunks(area) {
-                self.areas.write_request(lane, 0, &[IoSlice::new(piece)])?;
+                self.areas.write_request(lane, piece)?;
                 match self.delegate(operation::PUT, lane, piece.len() as u64)? {
                     None => return Ok(false),
                     Some(Answer { len: 0, .. }) => done += piece.len(),
@@ -453,10 +513,13 @@ impl<D: Delegate> VmfuncClient<D> {
         }
     }
 
-    /// Has the server carry out the batch of a lane; gives the length of the reply. `None`: it
-    /// was refused, and nothing was carried out.
-    fn deliver(&self, lane: Lane, filled: u64) -> Result<Option<Answer>, Error> {
-        let Some(answer) = self.delegate(operation::DELIVER, lane, filled)? else {
+    /// Has the server carry out a batch; gives the length of the reply. `None`: it was refused,
+    /// and nothing was carried out.
+    fn deliver(&self, lane: Lane, batch: &Batch) -> Result<Option<Answer>, Error> {
+        let bytes = batch.bytes();
+        self.areas.write_request(lane, bytes)?;
+        let answer = self.delegate(operation::DELIVER, lane, bytes.len() as u64)?;
+        let Some(answer) = answer else {
             return Ok(None);
         };
         match answer.len <= self.max_receive {
@@ -468,17 +531,20 @@ impl<D: Delegate> VmfuncClient<D> {
         }
     }
 
-    /// Empties the shared lane, where no call is.
+    /// Has the server carry out what was posted.
     fn deliver_posted(&self, front: &mut Front) -> Result<(), Error> {
+        self.await_ahead(front);
         if front.batch.is_empty() {
             return Ok(());
         }
-        match self.deliver(self.areas.shared(), front.filled)? {
-            Some(answer) => {
-                front.clear();
-                self.answered_posted(front.function, answer)
-            }
-            None => self.batch_by_ring(front),
+        let answer = self.deliver(self.areas.shared(), &front.batch)?;
+        if answer.is_none() {
+            self.batch_by_ring(&front.batch)?;
+        }
+        front.clear();
+        match answer {
+            Some(answer) => self.answered_posted(front.function, answer),
+            None => Ok(()),
         }
     }
 
@@ -490,18 +556,11 @@ impl<D: Delegate> VmfuncClient<D> {
         }
     }
 
-    /// Posts the batch by ring, now that exitless calls were refused.
-    fn batch_by_ring(&self, front: &mut Front) -> Result<(), Error> {
-        let mut request = Vec::new();
-        for record in std::mem::take(&mut front.batch) {
-            request.clear();
-            let (lane, len) = (self.areas.shared(), record.here());
-            self.areas
-                .read_request(lane, record.offset, len, &mut request)?;
-            self.post_by_ring(&[IoSlice::new(&request)])?;
-        }
-        front.clear();
-        Ok(())
+    /// Posts what was posted by ring, now that exitless calls were refused.
+    fn batch_by_ring(&self, batch: &Batch) -> Result<(), Error> {
+        batch
+            .posted()
+            .try_for_each(|request| self.post_by_ring(&[IoSlice::new(request)]))
     }
 
     fn post_by_ring(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {

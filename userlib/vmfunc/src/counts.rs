@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Functions with numbers below this are counted apart, the others together.
-const FUNCTIONS: usize = 256;
+pub(crate) const FUNCTIONS: usize = 256;
 
 /// How the requests of a function went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -32,8 +32,8 @@ pub(crate) struct Desk<H> {
 /// What stays of a lane between calls.
 #[derive(Default)]
 struct State {
-    /// The request being carried out; kept for its memory.
-    request: Vec<u8>,
+    /// The batch being carried out; kept for its memory.
+    batch: Vec<u8>,
     /// A request that comes in pieces.
     pieces: Vec<u8>,
     /// A reply that is longer than its area, while the client fetches it.
@@ -106,36 +106,36 @@ impl<H: Handler> Desk<H> {
     }
 
     fn deliver(&self, lane: Lane, state: &mut State, len: u64) -> Result<u32, Over> {
-        let or_end = |why: Error| self.end(&why);
-        state.reply = Vec::new();
         let mut walk = Walk::new(len, lane.size()).map_err(|why| self.end(&why))?;
+        state.reply = Vec::new();
+        state.batch.clear();
+        let copied = self.areas.read_request(lane, len, &mut state.batch);
+        copied.map_err(|why| self.end(&why))?;
         let mut replied = 0;
-        while let Some(at) = walk.next().map_err(|why| self.end(&why))? {
-            let header = self.areas.read_header(lane, at).map_err(or_end)?;
-            let record = walk.take(header).map_err(|why| self.end(&why))?;
+        let mut before = false;
+        while let Some(record) = walk.next(&state.batch).map_err(|why| self.end(&why))? {
             if record.len > self.max_receive {
                 return Err(self.end(&"a request that is too long"));
             }
-            let mut request = std::mem::take(&mut state.request);
-            request.clear();
-            match record.place {
-                Place::Here => self
-                    .areas
-                    .read_request(lane, record.offset, record.len.into(), &mut request)
-                    .map_err(or_end)?,
+            let pieces;
+            let request = match record.place {
+                Place::Here => record.of(&state.batch),
                 Place::Pieces if state.pieces.len() == record.len as usize => {
-                    request = std::mem::take(&mut state.pieces);
+                    pieces = std::mem::take(&mut state.pieces);
+                    &pieces
                 }
                 Place::Pieces => {
                     return Err(self.end(&"a request of which not all pieces came"));
                 }
+            };
+            if before && record.kind == Kind::Call {
+                let said = self.areas.set_carried_out(lane, true);
+                said.map_err(|why| self.end(&why))?;
             }
-            let carried_out = self.carry_out(lane, &mut state.reply, &request, record.kind)?;
+            before = true;
+            let carried_out = self.carry_out(lane, &mut state.reply, request, record.kind)?;
             if let Some(len) = carried_out {
                 replied = len;
-            }
-            if record.place == Place::Here {
-                state.request = request;
             }
         }
         Ok(replied)
@@ -181,7 +181,7 @@ impl<H: Handler> Desk<H> {
             return Err(self.end(&"a piece that is too long"));
         }
         self.areas
-            .read_request(lane, 0, len, &mut state.pieces)
+            .read_request(lane, len, &mut state.pieces)
             .map_err(|why| self.end(&why))?;
         Ok(0)
     }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Functions whose calls always hop home, and so had better go by ring.
 
-use rustc_hash::FxHashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::counts::FUNCTIONS;
 
 /// So many delegated calls in a row must have hopped.
 const HOPS: u32 = 3;
@@ -11,36 +13,49 @@ const AGAIN: u32 = 64;
 #[derive(Default)]
 struct Function {
     /// Delegated calls that hopped since the last that did not.
-    hops: u32,
+    hops: AtomicU32,
     /// Calls that went by ring since the last that was delegated.
-    waited: u32,
+    waited: AtomicU32,
 }
 
-/// What is known of the functions.
-#[derive(Default)]
-pub(crate) struct Home(FxHashMap<u16, Function>);
+/// What is known of the functions. Threads that call at the same time may miscount each other's
+/// calls, which does no harm.
+pub(crate) struct Home(Vec<Function>);
 
 impl Home {
+    pub(crate) fn new() -> Self {
+        Home((0..FUNCTIONS).map(|_| Function::default()).collect())
+    }
+
     /// Whether the next call of a function goes by ring.
-    pub(crate) fn next(&mut self, function: u16) -> bool {
-        let Some(known) = self.0.get_mut(&function).filter(|known| known.hops >= HOPS) else {
+    pub(crate) fn next(&self, function: u16) -> bool {
+        let Some(known) = self.0.get(usize::from(function)) else {
             return false;
         };
-        known.waited += 1;
-        if known.waited == AGAIN {
-            known.waited = 0;
+        if known.hops.load(Ordering::Relaxed) < HOPS {
             return false;
         }
-        true
+        let waited = known.waited.load(Ordering::Relaxed) + 1;
+        let again = waited >= AGAIN;
+        known
+            .waited
+            .store(if again { 0 } else { waited }, Ordering::Relaxed);
+        !again
     }
 
     /// A delegated call has come back.
-    pub(crate) fn delegated(&mut self, function: u16, hopped: bool) {
-        let known = self.0.entry(function).or_default();
-        known.hops = match hopped {
-            true => known.hops.saturating_add(1),
+    pub(crate) fn delegated(&self, function: u16, hopped: bool) {
+        let Some(known) = self.0.get(usize::from(function)) else {
+            return;
+        };
+        let hops = known.hops.load(Ordering::Relaxed);
+        let now = match hopped {
+            true => hops.saturating_add(1),
             false => 0,
         };
+        if now != hops {
+            known.hops.store(now, Ordering::Relaxed);
+        }
     }
 }
 
@@ -50,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_always_hops_goes_by_ring_and_is_tried_again() {
-        let mut home = Home::default();
+        let home = Home::new();
         for _ in 0..HOPS {
             assert!(!home.next(1));
             home.delegated(1, true);

@@ -12,8 +12,9 @@
 //! - a call is added, too, and then *one* delegated call has the server carry out the
 //!   whole batch ([`desk`]), and brings the length of the reply.
 //!
-//! A call that may take long has a lane of its own, after the batch has been emptied, so
-//! that no other thread waits for it. If there is no lane or no carrier left for it, it
+//! A call that may take long has a lane of its own, to which it takes the batch with it, so
+//! that no other thread waits for more than the batch; a word in the memory tells when the server
+//! is done with that. If there is no lane or no carrier left for the call, it
 //! goes by ring, where many calls can be under way, too. What is longer than its area goes, or is fetched,
 //! in pieces, by further delegated calls.
 //!
@@ -85,6 +86,9 @@ const OVER: u64 = 1 << 32;
 
 /// The function that a request is for, by its first two bytes.
 fn function_of(parts: &[std::io::IoSlice<'_>]) -> u16 {
+    if let Some(head) = parts.first().and_then(|part| part.first_chunk()) {
+        return u16::from_le_bytes(*head);
+    }
     let mut bytes = parts.iter().flat_map(|part| part.iter().copied());
     u16::from_le_bytes([bytes.next().unwrap_or(0), bytes.next().unwrap_or(0)])
 }

@@ -15,7 +15,7 @@ use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Config, Error, Kind, Limits};
 
 use crate::areas::{Areas, LANES};
-use crate::batch::{self, Place, RECORDS};
+use crate::batch::{Batch, RECORDS};
 use crate::client::{Delegate, Refused, VmfuncClient};
 use crate::connect::ask;
 use crate::desk::Desk;
@@ -345,7 +345,7 @@ proptest! {
         let areas = world.areas.as_ref().unwrap();
         for number in [0, at] {
             let lane = areas.lane(number).unwrap();
-            areas.write_request(lane, 0, &[IoSlice::new(&bytes)]).unwrap();
+            areas.write_request(lane, &bytes).unwrap();
         }
         let mut over = false;
         for (operation, number, argument) in words {
@@ -479,8 +479,7 @@ fn functions_that_always_hop_go_by_ring() {
     let counts = client.counts().of(ECHO);
     // Three, and one on trial. What was posted for the others went by itself.
     assert_eq!((counts.posted, counts.home), (100, 96));
-    // That of one of the three, too, which had a lane of its own.
-    assert_eq!((counts.delegated, counts.hopped), (4 + 97, 4 + 97));
+    assert_eq!((counts.delegated, counts.hopped), (4 + 96, 4 + 96));
     assert_eq!(client.transport(), "vmfunc");
 }
 
@@ -500,9 +499,10 @@ fn a_panic_does_not_leave_the_desk() {
         let world = World::new();
         let bad = request(function, 1, 0, 16);
         let areas = world.areas.as_ref().unwrap();
-        let header = batch::header(bad.len() as u32, Kind::Call, Place::Here);
-        let parts = [IoSlice::new(&header), IoSlice::new(&bad)];
-        let len = areas.write_request(areas.shared(), 0, &parts).unwrap();
+        let mut batch = Batch::new();
+        batch.push(Kind::Call, bad.len() as u32, &[IoSlice::new(&bad)]);
+        areas.write_request(areas.shared(), batch.bytes()).unwrap();
+        let len = batch.bytes().len() as u64;
         for _ in 0..2 {
             assert_eq!(world.desk.call(operation::DELIVER, len), OVER);
         }
@@ -577,6 +577,88 @@ fn calls_of_several_threads_are_under_way_at_once() {
     assert_eq!(shared, twice);
     drop(log);
     assert!(world.grown.load(Ordering::Relaxed) > THREADS);
+    assert_eq!(client.counts().total().home, 0);
+}
+
+/// A call that may take long takes with it what was posted before; whoever calls meanwhile waits
+/// for that, and not for the call.
+#[test]
+fn a_batch_goes_with_a_call_that_takes_long() {
+    let mut world = World::meeting(2);
+    let client = world.client(u32::MAX, Refused::Fail);
+    let meet = |number: u32| {
+        let request = request(MEET, number, 0, 12);
+        let request = [IoSlice::new(&request)];
+        client.call(&request, &mut Vec::new(), true).unwrap();
+    };
+    for round in 0..50 {
+        let before = 100 * round..100 * round + 20;
+        std::thread::scope(|scope| {
+            let (posted, all_posted) = std::sync::mpsc::channel();
+            let (client, meet, posts) = (&client, &meet, before.clone());
+            scope.spawn(move || {
+                posts.for_each(|number| post(client, number, 12).unwrap());
+                posted.send(()).unwrap();
+                meet(u32::MAX);
+            });
+            all_posted.recv().unwrap();
+            call(client, 100 * round + 50, 0, 12).unwrap();
+            let log = world.log.lock().unwrap();
+            let seen: Vec<_> = log.requests.iter().map(|(number, _)| *number).collect();
+            let of_round = seen.into_iter().filter(|number| number / 100 == round);
+            assert!(of_round.eq(before.clone().chain([100 * round + 50])));
+            drop(log);
+            meet(u32::MAX);
+        });
+    }
+    assert_eq!(client.counts().of(MEET).delegated, 100);
+}
+
+/// Whoever calls after a batch went with another thread's call waits for it, however long it takes
+/// to reach the server.
+#[test]
+fn a_batch_under_way_is_not_overtaken() {
+    /// A call in a lane of its own takes until somebody says so.
+    struct Slow {
+        played: Played,
+        go: Barrier,
+    }
+    impl Delegate for Arc<Slow> {
+        fn call(
+            &self,
+            operation: u64,
+            argument: u64,
+            busy: impl FnOnce(),
+        ) -> Result<Called, CallError> {
+            if operation::split(operation).1 != 0 {
+                self.go.wait();
+                self.go.wait();
+            }
+            self.played.call(operation, argument, busy)
+        }
+    }
+    let mut world = World::new();
+    let slow = Arc::new(Slow {
+        played: world.played(u32::MAX, false),
+        go: Barrier::new(2),
+    });
+    let client = world.client_with(slow.clone(), Refused::Fail);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            post(&client, 1, 12).unwrap();
+            call(&client, 3, 0, 12).unwrap();
+        });
+        slow.go.wait();
+        let after = scope.spawn(|| call(&client, 4, 0, 12).unwrap());
+        let pause = std::time::Duration::from_millis(100);
+        std::thread::sleep(pause);
+        let overtaken = after.is_finished();
+        slow.go.wait();
+        assert!(!overtaken);
+    });
+    let log = world.log.lock().unwrap();
+    let order: Vec<_> = log.requests.iter().map(|(number, _)| *number).collect();
+    assert_eq!(order[0], 1);
     assert_eq!(client.counts().total().home, 0);
 }
 
