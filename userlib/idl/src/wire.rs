@@ -200,6 +200,7 @@ fn words_of(ty: &Type) -> String {
         "ArgKind" => "kind of argument".into(),
         "Data" => "data".into(),
         "KernelArg" => "argument".into(),
+        "NdRange" => "index space".into(),
         number => number.into(),
     }
 }

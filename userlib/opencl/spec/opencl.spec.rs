@@ -568,9 +568,8 @@ unsafe extern "C" {
     #[call(posted)]
     #[defer(command_queue)]
     #[custom(client = crate::kernel::launch, server = crate::kernel::launch)]
-    #[message(request(command_queue: Handle, kernel: Handle, args: Vec<KernelArg<'a>>, work_dim:
-        u32, global_work_offset: Option<Few<u64>>, global_work_size: Few<u64>, local_work_size:
-        Option<Few<u64>>, event_wait_list: Vec<Handle>, event: Handle), reply())]
+    #[message(request(command_queue: Handle, kernel: Handle, args: Vec<KernelArg<'a>>, range:
+        NdRange, event_wait_list: Vec<Handle>, event: Handle), reply())]
     pub fn clEnqueueNDRangeKernel(
         command_queue: cl_command_queue, kernel: cl_kernel, work_dim: cl_uint,
         #[input(len = work_dim)] #[nullable]

@@ -8,6 +8,7 @@ use wormhole_opencl_protocol::api::{ClCreateKernel, ClEnqueueNDRangeKernel, ClSe
 use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::ndrange::{NdRange, DIMENSIONS};
 use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
@@ -219,11 +220,10 @@ pub(crate) unsafe fn launch(
     let command_queue = command_queue as usize;
     let queue = registry::name(Kind::Queue, command_queue)?;
     let kernel = Kernel::at(kernel as usize)?;
-    if !(1..=3).contains(&work_dim) {
+    let len = work_dim as usize;
+    if !(1..=DIMENSIONS).contains(&len) {
         return Err(CL_INVALID_WORK_DIMENSION);
     }
-    let len = work_dim as usize;
-    let sizes = |sizes: &[usize]| sizes.iter().map(|size| *size as u64).collect();
     // SAFETY: the caller promises it.
     let (offset, global, local, waits, event) = unsafe {
         (
@@ -234,15 +234,13 @@ pub(crate) unsafe fn launch(
             Wanted::on(event, command_queue)?,
         )
     };
+    let range = NdRange::new(global, offset, local).ok_or(CL_INVALID_WORK_DIMENSION)?;
     kernel.post_changes(|args| {
         connection::post(&ClEnqueueNDRangeKernel {
             command_queue: queue,
             kernel: kernel.name,
             args,
-            work_dim,
-            global_work_offset: offset.map(sizes),
-            global_work_size: sizes(global),
-            local_work_size: local.map(sizes),
+            range,
             event_wait_list: waits,
             event: event.handle(),
         })

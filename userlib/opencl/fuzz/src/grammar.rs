@@ -6,6 +6,7 @@ use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::frame::Request;
 use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::ndrange::NdRange;
 use wormhole_opencl_protocol::types::*;
 use wormhole_opencl_protocol::wire::{Few, Reader, Wire};
 
@@ -22,6 +23,8 @@ pub enum Shape {
     Data,
     /// The kind of a kernel's argument.
     ArgKind,
+    /// The index space of a launch.
+    NdRange,
     /// Several, with their number.
     List(&'static Shape),
     /// So many.
@@ -112,6 +115,10 @@ impl Shaped for Handle {
 
 impl Shaped for ArgKind {
     const SHAPE: Shape = Shape::ArgKind;
+}
+
+impl Shaped for NdRange {
+    const SHAPE: Shape = Shape::NdRange;
 }
 
 impl Shaped for Data<'_> {

@@ -4,6 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::ndrange;
 use wormhole_opencl_protocol::wire::{Wire, Writer};
 
 use crate::grammar::{Field, Meaning, Message, Sent, Shape, MESSAGES};
@@ -223,6 +224,21 @@ impl Names {
             }
             Shape::ArgKind => {
                 bytes.push(u.int_in_range(0..=4).unwrap_or(0));
+                Ok(0)
+            }
+            Shape::NdRange => {
+                let dimensions = if self.bad(u) {
+                    u.int_in_range(0..=3)
+                } else {
+                    Ok(1)
+                };
+                let given = u.int_in_range(0..=3u8).unwrap_or(0);
+                let dimensions = dimensions.unwrap_or(1);
+                let flag = |bit: u8, flag| if given & bit != 0 { flag } else { 0 };
+                bytes.push(dimensions | flag(1, ndrange::OFFSET) | flag(2, ndrange::LOCAL));
+                for _ in 0..u32::from(dimensions) * (1 + given.count_ones()) {
+                    bytes.extend(number(field.name, u).to_le_bytes());
+                }
                 Ok(0)
             }
             Shape::Data if u.ratio(1u8, 8u8).unwrap_or(false) => {

@@ -11,6 +11,7 @@ pub mod data;
 pub mod frame;
 pub mod handle;
 pub mod image;
+pub mod ndrange;
 pub mod pitched;
 pub mod token;
 pub mod types;
@@ -32,6 +33,7 @@ pub mod api {
     use crate::data::Data;
     use crate::frame::Request;
     use crate::handle::Handle;
+    use crate::ndrange::NdRange;
     use crate::types::*;
     use crate::wire::{Few, Malformed, Reader, Wire, Writer};
 

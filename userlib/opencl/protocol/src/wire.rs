@@ -118,6 +118,26 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Puts bytes without their length.
+    pub(crate) fn put_plain(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+    }
+
+    /// Appends what is encoded already.
+    #[inline]
+    pub fn append(&mut self, bytes: &'a [u8]) {
+        self.put_bytes(bytes);
+    }
+
+    /// Gives `take` the message in pieces, in order.
+    #[inline]
+    pub fn with_parts<T>(&self, take: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+        match self.bulk.is_empty() {
+            true => take(&[IoSlice::new(self.bytes.get())]),
+            false => take(&self.parts()),
+        }
+    }
+
     /// The message in pieces, in order.
     pub fn parts(&self) -> Parts<'_> {
         let mut parts = Parts::new();
@@ -154,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self
             .rest
             .split_at_checked(len)

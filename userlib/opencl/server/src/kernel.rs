@@ -11,15 +11,13 @@ use wormhole_opencl_protocol::api::{
 use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::ndrange::{Sizes, DIMENSIONS};
 use wormhole_opencl_protocol::types::{
     cl_command_queue, cl_event, cl_int, cl_kernel, cl_program, cl_uint,
 };
-use wormhole_opencl_protocol::wire::Few;
 
 use crate::api::{serve, Vendor};
-use crate::check::{
-    c_string, check, check_len, check_made, encode, native_size, refusal, Aligned, Refusal,
-};
+use crate::check::{c_string, check, check_made, encode, native_size, refusal, Aligned, Refusal};
 use crate::query;
 use crate::session::State;
 use crate::transfer::list;
@@ -234,14 +232,18 @@ pub(crate) fn launch(s: &mut State, m: ClEnqueueNDRangeKernel<'_>) -> Result<Vec
     let kernel = s.objects.get(Kind::Kernel, m.kernel)? as cl_kernel;
     s.refused.check(m.kernel)?;
     s.objects.vacant(m.event)?;
-    let native = |sizes: &Few<u64>| -> Result<Few<usize>, Refusal> {
-        check_len(sizes.len(), m.work_dim)?;
-        sizes.iter().map(|size| native_size(*size)).collect()
+    let native = |sizes: &Sizes| -> Result<[usize; DIMENSIONS], Refusal> {
+        let mut natives = [0; DIMENSIONS];
+        for (native, size) in natives.iter_mut().zip(sizes) {
+            *native = native_size(*size)?;
+        }
+        Ok(natives)
     };
-    let global = native(&m.global_work_size)?;
-    let offset = m.global_work_offset.as_ref().map(native).transpose()?;
-    let local = m.local_work_size.as_ref().map(native).transpose()?;
-    let or_null = |sizes: &Option<Few<usize>>| match sizes {
+    let range = &m.range;
+    let global = native(range.global())?;
+    let offset = range.offset().map(native).transpose()?;
+    let local = range.local().map(native).transpose()?;
+    let or_null = |sizes: &Option<[usize; DIMENSIONS]>| match sizes {
         Some(sizes) => sizes.as_ptr(),
         None => std::ptr::null(),
     };
@@ -259,7 +261,7 @@ pub(crate) fn launch(s: &mut State, m: ClEnqueueNDRangeKernel<'_>) -> Result<Vec
         call(
             queue,
             kernel,
-            m.work_dim,
+            range.dimensions(),
             or_null(&offset),
             global.as_ptr(),
             or_null(&local),

@@ -12,7 +12,7 @@ use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::wire::Few;
+use wormhole_opencl_protocol::ndrange::NdRange;
 use wormhole_transport::{Client, Config};
 
 use crate::daemon::{Daemon, Transport};
@@ -333,19 +333,15 @@ fn a_pointer_is_no_kernel_argument() {
     ] {
         assert_eq!(hostile.call(&arg), Some(status), "{arg:?}");
     }
-    // An array that is not as long as it says.
-    let short = ClEnqueueNDRangeKernel {
+    let nowhere = ClEnqueueNDRangeKernel {
         command_queue: null,
         kernel,
         args: vec![],
-        work_dim: 3,
-        global_work_offset: None,
-        global_work_size: Few::from_slice(&[1]),
-        local_work_size: None,
+        range: NdRange::new(&[1], None, None).unwrap(),
         event_wait_list: vec![],
         event: null,
     };
-    assert_eq!(hostile.call(&short), Some(CL_INVALID_COMMAND_QUEUE));
+    assert_eq!(hostile.call(&nowhere), Some(CL_INVALID_COMMAND_QUEUE));
     drop(hostile);
     daemon.wait_for(": gone");
     serves(&daemon);
