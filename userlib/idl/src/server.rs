@@ -254,7 +254,7 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
                     false => quote!(get),
                 };
                 before.push(quote!(let #p = s.objects.#get(Kind::#variant, m.#p)? as #kind;));
-                used.push(quote!(used.add(Kind::#variant, #p as usize)?;));
+                used.push(quote!(used.add(Kind::#variant, #p as usize);));
                 args.push(quote!(#p));
             }
             Role::Number => {
@@ -272,8 +272,10 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
                 if let Element::Handle(kind) = element {
                     let variant = variant(api, kind);
                     used.push(match nullable {
-                        true => quote!(used.add_all(Kind::#variant, #p.as_deref().unwrap_or_default())?;),
-                        false => quote!(used.add_all(Kind::#variant, &#p)?;),
+                        true => {
+                            quote!(used.add_all(Kind::#variant, #p.as_deref().unwrap_or_default());)
+                        }
+                        false => quote!(used.add_all(Kind::#variant, &#p);),
                     });
                 }
                 let convert = match element {
@@ -452,10 +454,10 @@ fn serve(api: &Api, function: &Function) -> TokenStream {
         true => (
             quote!(Locked<'_>),
             quote! {
-                let mut used = Used::of(&s.vendor);
+                let mut used = Used::default();
                 #(#used)*
             },
-            quote!(Locked::unlocked(s, || #call)),
+            quote!(used.unlocked(s, || #call)),
         ),
         false => (quote!(State), TokenStream::new(), call),
     };

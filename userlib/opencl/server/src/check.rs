@@ -75,8 +75,11 @@ pub(crate) fn c_string(text: &[u8], suffix: &str) -> Result<CString, Refusal> {
     CString::new(bytes).map_err(|_| Malformed::Contradiction("a string with a null in it").into())
 }
 
-/// The bytes of a reply's fields.
-pub(crate) fn encode<'a>(reply: &impl Wire<'a>) -> Vec<u8> {
+/// The bytes of a reply's fields. Most replies have none.
+pub(crate) fn encode<'a, T: Wire<'a>>(reply: &T) -> Vec<u8> {
+    if const { size_of::<T>() == 0 } {
+        return Vec::new();
+    }
     let mut w = Writer::new();
     reply.put(&mut w);
     w.to_vec()

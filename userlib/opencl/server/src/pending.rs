@@ -199,6 +199,9 @@ impl Pending {
 
     /// Lets go of what has completed.
     fn collect(&mut self, vendor: &Vendor) {
+        if self.transfers.is_empty() {
+            return;
+        }
         let (bytes, completed) = (&mut self.bytes, &mut self.completed);
         self.transfers.retain_mut(|transfer| {
             let status = status_of(vendor, transfer.event);
@@ -224,6 +227,9 @@ impl Pending {
     /// Transfers that have completed and not been handed over.
     pub(crate) fn take_completed(&mut self, vendor: &Vendor) -> Vec<Completed> {
         self.collect(vendor);
+        if self.completed.is_empty() && self.destroyed.is_none() {
+            return Vec::new();
+        }
         let mut taken = std::mem::take(&mut self.completed);
         self.bytes -= taken.iter().map(cost).sum::<usize>();
         if let Some(destroyed) = &self.destroyed {

@@ -17,9 +17,9 @@ pub(crate) fn finish(s: &mut Locked<'_>, m: ClFinish) -> Result<Vec<u8>, Refusal
     let reply = serve::clFinish(s, m)?;
     let vendor = s.vendor.clone();
     for event in s.pending.reads_of(queue) {
-        let mut used = Used::of(&vendor);
-        used.add(Kind::Event, event as usize)?;
-        Locked::unlocked(s, || wait_for(&vendor, event));
+        let mut used = Used::default();
+        used.add(Kind::Event, event as usize);
+        used.unlocked(s, || wait_for(&vendor, event));
     }
     Ok(reply)
 }

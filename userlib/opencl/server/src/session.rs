@@ -2,7 +2,6 @@
 //! One client's state, and the loop that serves it.
 
 use std::fs::File;
-use std::io::IoSlice;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -28,6 +27,7 @@ use crate::memory::Memory;
 use crate::objects::Objects;
 use crate::pending::{Completed, Pending};
 use crate::printed::Printed;
+use crate::used::InUse;
 
 /// What one client may use.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +78,7 @@ pub struct State {
     pub(crate) refused: Refused,
     pub(crate) binaries: Binaries,
     pub(crate) printed: Printed,
+    pub(crate) in_use: InUse,
     pub(crate) limits: Limits,
     /// What the client has, too.
     area: Option<&'static DataArea>,
@@ -96,6 +97,7 @@ impl Session {
             refused: Refused::default(),
             binaries,
             printed: Printed::default(),
+            in_use: InUse::default(),
             limits,
             area: None,
         }))
@@ -199,20 +201,18 @@ fn give(
         Ok(body) => (CL_SUCCESS, body),
         Err(status) => (status, Vec::new()),
     };
-    let mut landed: Vec<Landed<'_>> = landed
+    let printed = (!printed.is_empty()).then_some((PRINTED, Some(printed)));
+    let landed: Vec<Landed<'_>> = landed
         .iter()
         .map(|(number, data)| (*number, data.as_deref()))
+        .chain(printed)
         .collect();
-    if !printed.is_empty() {
-        landed.push((PRINTED, Some(printed)));
-    }
     let mut head = Writer::new();
     status.put(&mut head);
     handed.put(&mut head);
     landed.put(&mut head);
-    let mut parts = head.parts();
-    parts.push(IoSlice::new(&body));
-    match reply(&parts) {
+    head.append(&body);
+    match head.with_parts(reply) {
         Err(Error::TooLarge { len, max }) => {
             log::warn!("a reply of {len} bytes is over the limit of {max}");
             Ok(false)
@@ -264,7 +264,7 @@ impl State {
         }
         if let Some(object) = self.objects.remove(kind, handle) {
             // SAFETY: the reference was the client's, and its name is gone.
-            unsafe { self.vendor.release(kind, object) };
+            unsafe { self.in_use.release(kind, object, &self.vendor) };
         }
     }
 }

@@ -74,12 +74,12 @@ impl Transfer {
         call: impl FnOnce(*mut cl_event) -> cl_int,
     ) -> Result<(), Refusal> {
         let vendor = s.vendor.clone();
-        let mut used = Used::of(&vendor);
-        used.add(Kind::Queue, self.queue as usize)?;
-        used.add(Kind::Mem, self.memory as usize)?;
-        used.add_all(Kind::Event, &self.waits)?;
+        let mut used = Used::default();
+        used.add(Kind::Queue, self.queue as usize);
+        used.add(Kind::Mem, self.memory as usize);
+        used.add_all(Kind::Event, &self.waits);
         let mut made: cl_event = std::ptr::null_mut();
-        let called = Locked::unlocked(s, || {
+        let called = used.unlocked(s, || {
             let status = call(&raw mut made);
             if status == CL_SUCCESS {
                 // As in `queue::finish`.
