@@ -313,7 +313,7 @@ impl Connection {
 
     fn post(&self, request: &Writer<'_>) -> Result<(), cl_int> {
         stats::count_posted();
-        let result = self.client.post(&request.parts());
+        let result = request.with_parts(|parts| self.client.post(parts));
         self.sent(result)
     }
 
@@ -329,7 +329,7 @@ impl Connection {
         };
         let frame = request.flagged(flags);
         self.exchange::<R, T>(take, |reply| {
-            self.client.call(&frame.parts(), reply, R::BLOCKING)
+            frame.with_parts(|parts| self.client.call(parts, reply, R::BLOCKING))
         })
     }
 
@@ -476,7 +476,9 @@ pub(crate) fn wait<'a, R: Request<'a>, T>(
 ) -> Result<T, cl_int> {
     let connection = connection()?;
     let frame = request.frame();
-    connection.exchange::<R, T>(take, |reply| connection.client.wait(&frame.parts(), reply))
+    connection.exchange::<R, T>(take, |reply| {
+        frame.with_parts(|parts| connection.client.wait(parts, reply))
+    })
 }
 
 /// Whether the data of one more read may be left to land later. It all comes
@@ -539,7 +541,8 @@ pub(crate) fn post_transfer<'a, R: Request<'a>>(
     reads.last += 1;
     let number = reads.last;
     reads.waiting.insert(number, landing);
-    let posted = connection.client.post(&request(number).frame().parts());
+    let frame = request(number).frame();
+    let posted = frame.with_parts(|parts| connection.client.post(parts));
     if posted.is_err() {
         reads.waiting.remove(&number);
     }

@@ -50,12 +50,12 @@ pub(crate) unsafe fn flush(command_queue: cl_command_queue) -> Result<(), cl_int
 /// # Safety
 /// As the specification says.
 pub(crate) unsafe fn finish(command_queue: cl_command_queue) -> Result<(), cl_int> {
-    let queue = registry::get(Kind::Queue, command_queue as usize)?;
+    let queue = registry::name(Kind::Queue, command_queue as usize)?;
     // Other threads may post more meanwhile.
     let last = connection::last_read()?;
     // SAFETY: the caller promises it.
     unsafe { marshal::clFinish(command_queue) }?;
-    connection::check_landed(queue.handle(), last)
+    connection::check_landed(queue, last)
 }
 
 /// `clEnqueueWaitForEvents`: a barrier, which is what later versions call it.

@@ -91,9 +91,9 @@ impl Spare {
     }
 
     fn end(&self, offset: u64, len: u64) -> Result<u64, Error> {
-        offset
-            .checked_add(len)
-            .filter(|end| *end <= self.len)
-            .ok_or(Error::Misuse("an access beyond the memory for calls"))
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(end),
+            _ => Err(Error::Misuse("an access beyond the memory for calls")),
+        }
     }
 }
