@@ -44,7 +44,7 @@ mod stub;
 pub use client::{CallError, Called, Client};
 pub use device::{Channel, Role};
 pub use error::Error;
-pub use server::{Options, Rights, Server};
+pub use server::{take_hop, Options, Rights, Server};
 pub use service::{Caller, Listener, Path, Service};
 
 /// A function that clients call. It may use all of the server's memory, of

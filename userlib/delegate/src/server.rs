@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The server's side of exitless calls.
 
+use std::cell::Cell;
 use std::ops::{ControlFlow, Range};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -35,6 +36,17 @@ const STARTING: i32 = 0;
 const STARTED: i32 = -1;
 /// Result of a call that the gate turned away.
 const NO_RESULT: u64 = u64::MAX;
+
+thread_local! {
+    /// Why the call under way on this carrier has hopped, `WORMHOLE_HOP_*`, until that is taken.
+    static HOPPED: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Why the call under way has hopped home, `WORMHOLE_HOP_*`, if it has since this was last asked.
+/// For the function that clients call.
+pub fn take_hop() -> Option<u32> {
+    HOPPED.take()
+}
 
 /// What clients' calls may do with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +289,7 @@ impl Server {
                 let errno = given.map_or_else(Errno::raw_os_error, |()| STARTED);
                 outcome.store(errno, Ordering::Release);
                 if given.is_ok() {
-                    park.run();
+                    HOPPED.with(|cause| park.run(cause));
                 }
             })
             .map_err(|error| Error::System {
@@ -396,14 +408,14 @@ struct Park<D: Door> {
 
 impl<D: Door> Park<D> {
     /// Until the session has ended, which it sees to when the client goes, or until nobody has
-    /// wanted this carrier for some time.
-    fn run(&mut self) {
+    /// wanted this carrier for some time. Why calls hopped it leaves in `cause`, for them.
+    fn run(&mut self, cause: &Cell<Option<u32>>) {
         let mut ended = false;
         let mut naps = 0;
         loop {
             if self.carrier.state().load(Ordering::Acquire) == uapi::WORMHOLE_CARRIER_HOPPED {
                 naps = 0;
-                let result = self.hopped();
+                let result = self.hopped(cause);
                 if !ended && self.door.finish(self.carrier.index, result).is_err() {
                     ended = self.end();
                 }
@@ -438,7 +450,7 @@ impl<D: Door> Park<D> {
     }
 
     /// Goes on with the call that has hopped; gives its result.
-    fn hopped(&mut self) -> u64 {
+    fn hopped(&mut self, cause: &Cell<Option<u32>>) -> u64 {
         self.hops.fetch_add(1, Ordering::Relaxed);
         // SAFETY: while the state is HOPPED, and until RETURN, the host leaves the context to this
         // thread.
@@ -463,6 +475,7 @@ impl<D: Door> Park<D> {
             Place::Function => {}
         }
         hop::adapt(context, self.xcr0);
+        cause.set(Some(context.cause));
         self.parked();
         // SAFETY: adapted; the host put away the function's registers, or `begin` made new ones.
         // The stack is the carrier's, which is this thread's while the call has hopped; it leaves
@@ -694,7 +707,7 @@ mod tests {
         fn hop(&mut self) -> u64 {
             let state = self.park.carrier.state();
             state.store(uapi::WORMHOLE_CARRIER_HOPPED, Ordering::Release);
-            let result = self.park.hopped();
+            let result = HOPPED.with(|cause| self.park.hopped(cause));
             assert_eq!(
                 self.park.carrier.state().load(Ordering::Relaxed),
                 uapi::WORMHOLE_CARRIER_PARKED
@@ -800,6 +813,17 @@ mod tests {
         assert_eq!(*test.fake.registered.lock().unwrap(), []);
     }
 
+    #[test]
+    fn a_call_learns_why_it_has_hopped() {
+        let mut test = Test::new();
+        assert_eq!(take_hop(), None);
+        stop(test.context());
+        test.context().cause = uapi::WORMHOLE_HOP_INSTRUCTION;
+        test.hop();
+        assert_eq!(take_hop(), Some(uapi::WORMHOLE_HOP_INSTRUCTION));
+        assert_eq!(take_hop(), None);
+    }
+
     /// What the rest of the call has touched is registered with it.
     #[test]
     fn all_that_is_in_memory_is_registered_after_a_hop() {
@@ -839,7 +863,7 @@ mod tests {
     fn the_thread_returns_what_hopped() {
         let Test { fake, mut park } = Test::new();
         let carrier = park.carrier.clone();
-        let thread = std::thread::spawn(move || park.run());
+        let thread = std::thread::spawn(move || park.run(&Cell::new(None)));
         for round in 1..=50u64 {
             // SAFETY: the thread leaves the context alone while the state is not HOPPED, and it
             // has returned the call before it is.
@@ -909,7 +933,7 @@ mod tests {
             present: false,
             xcr0: park.xcr0,
         };
-        park.run();
+        HOPPED.with(|cause| park.run(cause));
         assert_eq!(LAST.load(Ordering::SeqCst), 7);
         assert_eq!(park.hops.load(Ordering::Relaxed), 1);
     }
@@ -922,7 +946,9 @@ mod tests {
         let memory = Arc::downgrade(&park.carrier);
         let stay = park.stay.clone();
         *fake.retire.lock().unwrap() = vec![Ok(()), Err(Errno::BUSY), Err(Errno::BUSY)];
-        std::thread::spawn(move || park.run()).join().unwrap();
+        std::thread::spawn(move || park.run(&Cell::new(None)))
+            .join()
+            .unwrap();
         // It was counted on when it was made, and so did not ask at first.
         assert_eq!(fake.naps.load(Ordering::SeqCst), 4 * NAPS);
         assert_eq!(stay.count(), Some(false));
@@ -934,7 +960,7 @@ mod tests {
     fn the_first_carriers_stay() {
         let Test { fake, mut park } = Test::new();
         let stay = park.stay.clone();
-        let thread = std::thread::spawn(move || park.run());
+        let thread = std::thread::spawn(move || park.run(&Cell::new(None)));
         while fake.naps.load(Ordering::SeqCst) < 3 * NAPS {
             std::thread::yield_now();
         }

@@ -47,7 +47,7 @@ pub use error::Error;
 pub use limits::Limits;
 pub use pair::{pair, Ends};
 pub use random::random;
-pub use ring::{DataArea, Spare};
+pub use ring::{Counts, DataArea, Spare};
 pub use vsock::VsockAddress;
 
 /// Whether a request awaits a reply.

@@ -9,7 +9,7 @@
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
-use wormhole_transport::{DataArea, Error, Spare};
+use wormhole_transport::{Counts, DataArea, Error, Spare};
 
 use crate::bytes_in;
 
@@ -83,6 +83,11 @@ impl Areas {
     /// What is behind them.
     pub(crate) fn data(&self) -> &DataArea {
         self.memory.data()
+    }
+
+    /// Where this side counts how requests went.
+    pub(crate) fn counts(&self) -> &Counts {
+        self.memory.counts()
     }
 
     /// Where they and the data are mapped.

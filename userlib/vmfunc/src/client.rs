@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use wormhole_delegate::{CallError, Called};
-use wormhole_transport::{Client, Error, Kind};
+use wormhole_transport::{Client, Counts, Error, Kind};
+use wormhole_window::Count;
 
 use crate::age::{Age, Ages, Finding, Seen, Watch};
 use crate::areas::{Areas, Lane, LANES};
 use crate::batch::{self, Batch};
-use crate::counts::Counts;
 use crate::greeting::Grow;
 use crate::home::Home;
 use crate::{function_of, length_of, lock, operation, try_lock, FIRST_CARRIERS, OVER};
@@ -68,6 +68,7 @@ pub(crate) struct VmfuncClient<D> {
     /// Longest message that this side accepts, and longest that both do.
     max_receive: u32,
     max_send: u32,
+    /// Of these those of what is posted are changed by who has `front` alone.
     counts: Counts,
     home: Home,
     /// Whether the call that took a batch to a lane of its own has come back, by lane.
@@ -199,10 +200,10 @@ impl<D: Delegate> VmfuncClient<D> {
             free: Mutex::new(own),
             delegate,
             refused,
+            counts: areas.counts().clone(),
             areas,
             max_receive,
             max_send: max_send.min(max_receive),
-            counts: Counts::new(),
             home: Home::new(),
             returned: [const { AtomicBool::new(true) }; LANES],
             carriers: AtomicU32::new(FIRST_CARRIERS),
@@ -309,7 +310,7 @@ impl<D: Delegate> VmfuncClient<D> {
             return self.post_by_ring(request);
         }
         let function = function_of(request);
-        self.counts.posted(function);
+        self.counts.add(function, Count::Posted);
         if batch::record_size(len) <= lane.size() {
             if front.add(len, request, function) {
                 self.watch.wake(&self.me);
@@ -439,9 +440,17 @@ impl<D: Delegate> VmfuncClient<D> {
         }
     }
 
+    /// What a call tells of its function.
     fn delegated(&self, function: u16, answer: &Answer) {
         self.home.delegated(function, answer.hopped);
-        self.counts.delegated(function, answer.hopped);
+        self.count_delegated(function, answer);
+    }
+
+    fn count_delegated(&self, function: u16, answer: &Answer) {
+        self.counts.add_shared(function, Count::Delegated);
+        if answer.hopped {
+            self.counts.add_shared(function, Count::Hopped);
+        }
     }
 
     fn send(&self) -> Result<(), Error> {
@@ -549,7 +558,7 @@ impl<D: Delegate> VmfuncClient<D> {
     }
 
     fn answered_posted(&self, function: u16, answer: Answer) -> Result<(), Error> {
-        self.counts.delegated(function, answer.hopped);
+        self.count_delegated(function, &answer);
         match answer.len {
             0 => Ok(()),
             _ => Err(Error::Protocol("a reply where no call waits")),
@@ -564,12 +573,12 @@ impl<D: Delegate> VmfuncClient<D> {
     }
 
     fn post_by_ring(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
-        self.counts.home(function_of(request));
+        self.counts.add_shared(function_of(request), Count::Home);
         self.ring.post(request)
     }
 
     fn call_by_ring(&self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error> {
-        self.counts.home(function_of(request));
+        self.counts.add_shared(function_of(request), Count::Home);
         self.ring.call(request, reply)
     }
 

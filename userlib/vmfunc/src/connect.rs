@@ -5,11 +5,12 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use wormhole_delegate::{Channel, Client as DelegateClient};
-use wormhole_transport::{Client, Config, DataArea, Endpoint, Error};
+use wormhole_transport::{Client, Config, Counts, DataArea, Endpoint, Error};
+use wormhole_window::Count;
 
 use crate::areas::Areas;
 use crate::client::{Refused, VmfuncClient};
-use crate::counts::Counts;
+use crate::function_of;
 use crate::greeting::{Offer, Upgrade};
 
 /// The client's end of a connection, for all its threads.
@@ -19,7 +20,11 @@ pub struct Connection {
 }
 
 enum Way {
-    Messages(Box<dyn Client>),
+    Messages {
+        client: Box<dyn Client>,
+        /// If it has a channel.
+        counts: Option<Counts>,
+    },
     Vmfunc(Arc<VmfuncClient<DelegateClient>>),
 }
 
@@ -35,7 +40,10 @@ impl Connection {
     /// As there.
     pub fn post(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
         match &self.way {
-            Way::Messages(client) => client.post(request),
+            Way::Messages { client, counts } => {
+                count_home(counts.as_ref(), request);
+                client.post(request)
+            }
             Way::Vmfunc(client) => client.post(request),
         }
     }
@@ -52,7 +60,10 @@ impl Connection {
         blocking: bool,
     ) -> Result<(), Error> {
         match &self.way {
-            Way::Messages(client) => client.call(request, reply),
+            Way::Messages { client, counts } => {
+                count_home(counts.as_ref(), request);
+                client.call(request, reply)
+            }
             Way::Vmfunc(client) => client.call(request, reply, blocking),
         }
     }
@@ -64,7 +75,10 @@ impl Connection {
     /// As there.
     pub fn wait(&self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error> {
         match &self.way {
-            Way::Messages(client) => client.call(request, reply),
+            Way::Messages { client, counts } => {
+                count_home(counts.as_ref(), request);
+                client.call(request, reply)
+            }
             Way::Vmfunc(client) => client.wait(request, reply),
         }
     }
@@ -75,7 +89,7 @@ impl Connection {
     /// As there.
     pub fn flush(&self) -> Result<(), Error> {
         match &self.way {
-            Way::Messages(client) => client.flush(),
+            Way::Messages { client, .. } => client.flush(),
             Way::Vmfunc(client) => client.flush(),
         }
     }
@@ -86,7 +100,7 @@ impl Connection {
     /// As there.
     pub fn try_flush(&self) -> Result<(), Error> {
         match &self.way {
-            Way::Messages(client) => client.try_flush(),
+            Way::Messages { client, .. } => client.try_flush(),
             Way::Vmfunc(client) => client.try_flush(),
         }
     }
@@ -94,7 +108,7 @@ impl Connection {
     /// Has no thread of this connection's run any more, before this code is unloaded.
     pub fn end(&self) {
         match &self.way {
-            Way::Messages(_) => {}
+            Way::Messages { .. } => {}
             Way::Vmfunc(client) => client.end(),
         }
     }
@@ -102,17 +116,23 @@ impl Connection {
     /// Name of the transport.
     pub fn transport(&self) -> &'static str {
         match &self.way {
-            Way::Messages(client) => client.transport(),
+            Way::Messages { client, .. } => client.transport(),
             Way::Vmfunc(client) => client.transport(),
         }
     }
 
-    /// How its requests went, if some can be exitless.
+    /// How its requests went, if it has a channel: the host reads that, too.
     pub fn counts(&self) -> Option<&Counts> {
         match &self.way {
-            Way::Messages(_) => None,
+            Way::Messages { counts, .. } => counts.as_ref(),
             Way::Vmfunc(client) => Some(client.counts()),
         }
+    }
+}
+
+fn count_home(counts: Option<&Counts>, request: &[IoSlice<'_>]) {
+    if let Some(counts) = counts {
+        counts.add_shared(function_of(request), Count::Home);
     }
 }
 
@@ -134,10 +154,11 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
         Endpoint::Vmfunc(_) => Refused::Fail,
         _ => {
             let (client, spare) = wormhole_transport::connect_spare(config)?;
-            let data = spare.map(|spare| spare.data().clone());
+            let parts = spare.map(|spare| (spare.data().clone(), spare.counts().clone()));
+            let (data, counts) = parts.unzip();
             return Ok(Connected {
                 connection: Connection {
-                    way: Way::Messages(client),
+                    way: Way::Messages { client, counts },
                     data,
                 },
                 why: None,
@@ -167,7 +188,10 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
         }),
         Err(error) => Ok(Connected {
             connection: Connection {
-                way: Way::Messages(ring),
+                way: Way::Messages {
+                    client: ring,
+                    counts: Some(areas.counts().clone()),
+                },
                 data,
             },
             why: Some(error),

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 
 use wormhole_transport::{Error, Kind};
+use wormhole_window::Count;
 
 use crate::areas::{Areas, Lane, LANES};
 use crate::batch::{Place, Walk};
 use crate::serve::Handler;
-use crate::{length_of, lock, operation, OVER};
+use crate::{function_of, length_of, lock, operation, OVER};
 
 /// The session is over; the handler was told why.
 #[derive(Debug)]
@@ -134,11 +135,20 @@ impl<H: Handler> Desk<H> {
             }
             before = true;
             let carried_out = self.carry_out(lane, &mut state.reply, request, record.kind)?;
+            self.count_hop(request);
             if let Some(len) = carried_out {
                 replied = len;
             }
         }
         Ok(replied)
+    }
+
+    /// Counts the hop that came since the last request, if there was one.
+    fn count_hop(&self, request: &[u8]) {
+        if let Some(count) = wormhole_delegate::take_hop().and_then(Count::of_cause) {
+            let function = function_of(&[IoSlice::new(request)]);
+            self.areas.counts().add_shared(function, count);
+        }
     }
 
     /// Carries out one request; gives the length of its reply, which then is in the area or

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::counts::FUNCTIONS;
+use wormhole_window::COUNTED_FUNCTIONS;
 
 /// So many delegated calls in a row must have hopped.
 const HOPS: u32 = 3;
@@ -24,7 +24,11 @@ pub(crate) struct Home(Vec<Function>);
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Home((0..FUNCTIONS).map(|_| Function::default()).collect())
+        Home(
+            (0..COUNTED_FUNCTIONS)
+                .map(|_| Function::default())
+                .collect(),
+        )
     }
 
     /// Whether the next call of a function goes by ring.

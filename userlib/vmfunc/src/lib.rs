@@ -32,7 +32,6 @@ mod areas;
 mod batch;
 mod client;
 mod connect;
-mod counts;
 mod desk;
 mod greeting;
 mod home;
@@ -44,8 +43,9 @@ mod workers;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub use connect::{connect, Connected, Connection};
-pub use counts::{Counts, FunctionCounts};
 pub use serve::{serve, Handler, Reply, ServeError};
+pub use wormhole_transport::Counts;
+pub use wormhole_window::{Count, FunctionCounts};
 
 /// Most exitless calls that a client can have under way at once.
 pub const MAX_CARRIERS: u32 = areas::LANES as u32;

@@ -5,12 +5,14 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod counts;
 mod header;
 mod layout;
 mod link;
 mod name;
 mod role;
 
+pub use counts::{Count, FunctionCounts, COUNTED_FUNCTIONS, COUNTS_OFFSET, COUNTS_SIZE};
 pub use header::{Header, HeaderError, HEADER_SIZE};
 pub use layout::{Layout, LayoutError};
 pub use link::Link;

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use wormhole_window::{
-    Header, HeaderError, Layout, LayoutError, Link, Name, NameError, Role, HEADER_SIZE,
+    Count, FunctionCounts, Header, HeaderError, Layout, LayoutError, Link, Name, NameError, Role,
+    COUNTED_FUNCTIONS, COUNTS_OFFSET, COUNTS_SIZE, HEADER_SIZE,
 };
 
 const MIB: u64 = 1 << 20;
@@ -183,4 +184,51 @@ proptest! {
             prop_assert_eq!(Name::from_field(name.as_field()), Ok(name));
         }
     }
+}
+
+#[test]
+fn every_count_has_a_word_of_its_own() {
+    let functions = COUNTED_FUNCTIONS as u16;
+    let mut seen = vec![false; COUNTS_SIZE / 8];
+    for (function, count) in (0..=functions).flat_map(|f| Count::ALL.map(|count| (f, count))) {
+        let offset = count.offset(function);
+        assert!(offset % 8 == 0 && offset + 8 <= COUNTS_SIZE);
+        assert!(
+            !std::mem::replace(&mut seen[offset / 8], true),
+            "{function} {count:?}"
+        );
+    }
+    for function in [functions + 1, u16::MAX] {
+        assert_eq!(Count::Home.offset(function), Count::Home.offset(functions));
+    }
+    let layout = header().layout;
+    assert_eq!(layout.counts_offset(1), Some(8 * MIB + COUNTS_OFFSET));
+    assert_eq!(layout.counts_offset(15), None);
+    for (cause, count) in (0..).zip(Count::CAUSES) {
+        assert_eq!(Count::of_cause(cause), Some(count));
+    }
+    assert_eq!(Count::of_cause(5), None);
+}
+
+#[test]
+fn counts_are_read_where_they_lie_and_never_overflow() {
+    let mut bytes = [0; COUNTS_SIZE];
+    let mut put = |count: Count, function, value: u64| {
+        let offset = count.offset(function);
+        bytes[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    };
+    put(Count::Posted, 3, 7);
+    put(Count::SystemCall, 3, u64::MAX);
+    put(Count::Home, u16::MAX, 1);
+    let rows: Vec<_> = FunctionCounts::rows(&bytes).collect();
+    assert_eq!(rows.len(), COUNTED_FUNCTIONS + 1);
+    assert_eq!(
+        (rows[3].get(Count::Posted), rows[3].get(Count::Home)),
+        (7, 0)
+    );
+    assert_eq!(rows[COUNTED_FUNCTIONS].get(Count::Home), 1);
+    assert_eq!(rows.iter().filter(|row| !row.is_zero()).count(), 2);
+    let twice = rows[3].saturating_add(rows[3]);
+    assert_eq!(twice.get(Count::Posted), 14);
+    assert_eq!(twice.get(Count::SystemCall), u64::MAX);
 }

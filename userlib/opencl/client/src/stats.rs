@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wormhole_opencl_protocol::api::{FUNCTIONS, FUNCTION_NAMES};
-use wormhole_vmfunc::{Counts, FunctionCounts};
+use wormhole_vmfunc::{Count, Counts, FunctionCounts};
 
 use crate::connection;
 use crate::log::{self, Level};
@@ -78,13 +78,16 @@ fn put_ways(text: &mut String, ways: &Counts) {
     let fields = |of: FunctionCounts| {
         format!(
             "\"delegated\":{},\"hopped\":{},\"batched\":{},\"home\":{}",
-            of.delegated, of.hopped, of.posted, of.home
+            of.get(Count::Delegated),
+            of.get(Count::Hopped),
+            of.get(Count::Posted),
+            of.get(Count::Home)
         )
     };
     let used = (0u16..)
         .zip(FUNCTION_NAMES)
         .map(|(number, name)| (name, ways.of(number)))
-        .filter(|(_, of)| *of != FunctionCounts::default())
+        .filter(|(_, of)| !of.is_zero())
         .map(|(name, of)| format!("\"{name}\":{{{}}}", fields(of)));
     let used: Vec<_> = used.collect();
     // Writing to a string does not fail.

@@ -18,7 +18,7 @@ use super::word::Word;
 use crate::{random, Error, Limits};
 
 /// Version of everything in this folder that the other side sees.
-const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// What the greeting found out.
 pub(super) struct Greeting {

@@ -5,6 +5,7 @@ use wormhole_uapi::{
     WORMHOLE_CHANNEL_DRIVER_SIZE, WORMHOLE_CHANNEL_MIN_SIZE, WORMHOLE_ROLE_CLIENT,
     WORMHOLE_ROLE_SERVER, WORMHOLE_WINDOW_MAX_SIZE,
 };
+use wormhole_window::{COUNTS_OFFSET, COUNTS_SIZE};
 
 use crate::Error;
 
@@ -33,6 +34,11 @@ const _: () = assert!(
     WORMHOLE_CHANNEL_DRIVER_SIZE as u64 + 2 * BLOCK_SIZE <= PAGE,
     "the control words fit into the first page"
 );
+
+/// Where the rings begin: behind the page of words and the counts.
+const RINGS: u64 = PAGE + COUNTS_SIZE as u64;
+
+const _: () = assert!(COUNTS_OFFSET == PAGE && RINGS % PAGE == 0);
 
 /// A side of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +87,9 @@ impl Direction {
     }
 }
 
-/// The division of a channel: a page of words, two message rings, two bulk areas,
-/// and what is spare: a quarter for the calls of other transports, and half for data.
+/// The division of a channel: a page of words, the counts, two message rings, two bulk areas,
+/// and what is spare: half for data, and a quarter less the counts for the calls of other
+/// transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     size: u64,
@@ -100,9 +107,9 @@ impl Layout {
         }
         let ring_capacity = (size / 16).min(RING_MAX);
         let ring_capacity = 1 << ring_capacity.ilog2();
-        let calls = size / 4 / PAGE * PAGE;
+        let calls = size / 4 / PAGE * PAGE - COUNTS_SIZE as u64;
         let data = size / 2 / PAGE * PAGE;
-        let bulk_capacity = (size - calls - data - PAGE - 2 * ring_capacity) / 2 / PAGE * PAGE;
+        let bulk_capacity = (size - calls - data - RINGS - 2 * ring_capacity) / 2 / PAGE * PAGE;
         Ok(Layout {
             size,
             calls,
@@ -135,9 +142,9 @@ impl Layout {
             Role::Server => 1,
         };
         Direction {
-            ring: PAGE + index * self.ring_capacity,
+            ring: RINGS + index * self.ring_capacity,
             ring_capacity: self.ring_capacity,
-            bulk: PAGE + 2 * self.ring_capacity + index * self.bulk_capacity,
+            bulk: RINGS + 2 * self.ring_capacity + index * self.bulk_capacity,
             bulk_capacity: self.bulk_capacity,
         }
     }
@@ -157,7 +164,7 @@ mod tests {
                 };
                 let request = layout.direction(Role::Client);
                 let reply = layout.direction(Role::Server);
-                let mut end = PAGE;
+                let mut end = RINGS;
                 for (start, len) in [
                     (request.ring, request.ring_capacity),
                     (reply.ring, reply.ring_capacity),
@@ -170,7 +177,7 @@ mod tests {
                 }
                 let (calls, len) = layout.calls();
                 assert!(end <= calls && calls - end < 4 * PAGE, "{size} {end}");
-                assert!(calls % PAGE == 0 && len >= size / 4 - PAGE);
+                assert!(calls % PAGE == 0 && len + RINGS >= size / 4);
                 let (data, data_len) = layout.data();
                 assert_eq!(calls + len, data);
                 assert!(data_len >= size / 2 - PAGE && data + data_len <= size);

@@ -7,7 +7,7 @@
 //! one, and its bytes follow it in the ring or stand in the bulk area. A piece
 //! in the bulk area is contiguous, so that it can be used where it lies; a
 //! message longer than that travels as several pieces. The last three quarters of the
-//! channel are [`Spare`](crate::Spare).
+//! channel, but for the size of the counts, are [`Spare`](crate::Spare).
 //!
 //! # Layout
 //! The first page holds the words that steer the channel, all of 8 bytes and
@@ -26,9 +26,10 @@
 //! | 192 | data sleep: 0, or the ticket of a sleep until the other side produces |
 //! | 200 | space sleep: 0, or the ticket of a sleep until the other side consumes |
 //!
-//! [`layout::Layout`] says where rings and bulk areas lie. Counters run freely
-//! from 0; a place is the counter modulo the capacity. No word has two
-//! writers, and each side keeps its own words' values outside the window.
+//! Behind that page are the [`Counts`]. [`layout::Layout`] says where rings and
+//! bulk areas lie. Counters run freely from 0; a place is the counter modulo the
+//! capacity. No word has two writers, and each side keeps its own words' values
+//! outside the window.
 //!
 //! # Sleep
 //! Of each side one thread sends and one receives. One that finds nothing to do
@@ -50,6 +51,7 @@
 mod area;
 mod channel;
 mod counters;
+mod counts;
 mod data;
 pub(crate) mod device;
 mod doorbell;
@@ -65,6 +67,7 @@ mod sleep;
 mod spare;
 mod word;
 
+pub use counts::Counts;
 pub use data::DataArea;
 pub use spare::Spare;
 

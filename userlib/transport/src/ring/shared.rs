@@ -98,13 +98,24 @@ impl Region {
     /// # Panics
     /// If it is not aligned or not within this region.
     pub(super) fn word(&self, offset: u64) -> SharedWord {
-        let region = self.part(offset, size_of::<AtomicU64>() as u64);
-        let place = region.address().cast::<AtomicU64>();
-        assert!(place.is_aligned(), "a shared word is aligned");
         SharedWord {
-            place,
-            _mapping: region.mapping,
+            place: NonNull::from(self.atomic(offset)),
+            _mapping: Arc::clone(&self.mapping),
         }
+    }
+
+    /// As [`word`](Self::word), as it lies there.
+    ///
+    /// # Panics
+    /// As there.
+    pub(super) fn atomic(&self, offset: u64) -> &AtomicU64 {
+        let (offset, _) = self.bounds(offset, size_of::<AtomicU64>() as u64);
+        // SAFETY: `bounds` found it within the region.
+        let place = unsafe { self.address().add(offset) }.cast::<AtomicU64>();
+        assert!(place.is_aligned(), "a shared word is aligned");
+        // SAFETY: by the invariants it is mapped as long as this region; an atomic may change
+        // behind a shared reference.
+        unsafe { place.as_ref() }
     }
 
     /// Copies `bytes` to `offset`.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::channel::Channel;
+use super::counts::Counts;
 use super::data::DataArea;
 use super::shared::Region;
 use crate::Error;
@@ -18,6 +19,7 @@ pub struct Spare {
     region: Region,
     len: u64,
     data: DataArea,
+    counts: Counts,
     file: Option<OwnedFd>,
 }
 
@@ -29,6 +31,7 @@ impl Spare {
             region: channel.memory.part(offset, len),
             len,
             data: DataArea::new(channel),
+            counts: Counts::new(channel),
             file,
         }
     }
@@ -38,7 +41,12 @@ impl Spare {
         &self.data
     }
 
-    /// Where all of it is mapped.
+    /// The part for counts.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Where the parts for calls and for data are mapped.
     pub fn addresses(&self) -> Range<usize> {
         self.region.addresses().start..self.data.addresses().end
     }
