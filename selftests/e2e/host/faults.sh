@@ -12,6 +12,15 @@ works() {
 	vm exec client --timeout 300 -- $lib/vadd -n 4096 >/out/works.log 2>&1 && grep -q 'verified=yes' /out/works.log
 }
 
+# The programs of both VMs counted what became of each function's requests, and why some hopped home.
+functions_are_counted() {
+	works && wormholectl stat gpu0 >/out/functions.log || return 1
+	sed -n '/as the VMs say/,$p' /out/functions.log >&2
+	awk '$1 == "clEnqueueNDRangeKernel" { posted = $4 }
+		$1 == "clBuildProgram" { built = $2 + $5; cause = $6 }
+		END { exit !(posted > 0 && built > 0 && cause != "") }' /out/functions.log
+}
+
 # A program that is busy for as long as nobody stops it; its output is in /out/busy.log of the client VM.
 start_busy() {
 	vm exec client -- sh -c 'rm -f /out/busy.*'
@@ -321,7 +330,7 @@ everything_ends() {
 }
 
 # The last ends everything.
-tests=(works client_program_killed server_child_killed server_killed no_server second_vm_on_a_taken_socket module_in_use
+tests=(works functions_are_counted client_program_killed server_child_killed server_killed no_server second_vm_on_a_taken_socket module_in_use
 	replaying_client_killed server_child_of_replay_killed eight_threads_killed unpaired_during_replay
 	carriers_come_and_go
 	client_qemu_killed event_times_are_the_servers server_qemu_killed serve_killed everything_ends)
@@ -329,7 +338,7 @@ tests=(works client_program_killed server_child_killed server_killed no_server s
 
 # needs_vmfunc TEST
 needs_vmfunc() {
-	[[ $1 =~ replay|threads|times|carriers ]]
+	[[ $1 =~ functions|replay|threads|times|carriers ]]
 }
 
 # The stream goes to the console and, whole, to the build machine.

@@ -103,6 +103,13 @@ pub struct Serve {
 }
 
 /// Show a pairing's state, VMs, channels and counters
+///
+/// Of each OpenCL function it shows how often it was called without a VM exit
+/// (delegated), how many of these calls went on in the server VM (hopped) and why,
+/// how often it was posted, to be carried out with the next call, and how often it
+/// went by ring (home). These are the words of the VMs: the host sees no functions.
+/// They are of the connections that are open, and of the last one of each channel
+/// that is closed.
 #[derive(Debug, Args)]
 pub struct Stat {
     /// Name of the pairing; all of them if left out

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wormhole_opencl_protocol::api::FUNCTION_NAMES;
+use wormhole_window::{Count, FunctionCounts, COUNTED_FUNCTIONS};
 
 /// One pairing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +112,10 @@ pub struct WindowStatus {
     pub channels: u32,
     /// The channels that are not closed on both sides.
     pub open: Vec<ChannelStatus>,
+    /// The functions that were used by the open channels' connections, and by the last one of each
+    /// closed channel.
+    #[serde(default)]
+    pub functions: Vec<FunctionStatus>,
 }
 
 /// A channel's words, as the VMs wrote them: not to be relied on.
@@ -123,4 +129,50 @@ pub struct ChannelStatus {
     pub event_server: u32,
     /// Notifications sent to the client.
     pub event_client: u32,
+}
+
+/// How the requests of a function went, as the VMs count them: not to be relied on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionStatus {
+    /// None: those whose numbers are too large to be counted apart.
+    pub number: Option<usize>,
+    /// None: OpenCL has no function of that number.
+    pub name: Option<String>,
+    /// The client VM's: exitless, of these hopped home, posted into batches, by ring.
+    pub delegated: u64,
+    pub hopped: u64,
+    pub posted: u64,
+    pub home: u64,
+    /// The server VM's: requests during which the call hopped home, by cause.
+    pub causes: BTreeMap<String, u64>,
+}
+
+impl FunctionStatus {
+    /// Those of which anything was counted. `counts`: by number, the last those of all others.
+    pub fn used(counts: &[FunctionCounts]) -> Vec<FunctionStatus> {
+        let used = counts.iter().enumerate().filter(|(_, of)| !of.is_zero());
+        used.map(|(row, of)| {
+            let name = FUNCTION_NAMES.get(row).map(|name| (*name).to_owned());
+            let causes = Count::CAUSES.map(|cause| (cause.as_str().to_owned(), of.get(cause)));
+            FunctionStatus {
+                number: (row < COUNTED_FUNCTIONS).then_some(row),
+                name,
+                delegated: of.get(Count::Delegated),
+                hopped: of.get(Count::Hopped),
+                posted: of.get(Count::Posted),
+                home: of.get(Count::Home),
+                causes: causes.into(),
+            }
+        })
+        .collect()
+    }
+
+    /// What people call it.
+    pub fn title(&self) -> String {
+        match (&self.name, self.number) {
+            (Some(name), _) => name.clone(),
+            (None, Some(number)) => format!("function {number}"),
+            (None, None) => "others".to_owned(),
+        }
+    }
 }

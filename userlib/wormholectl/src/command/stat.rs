@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::kvm_counters;
 use crate::size::Size;
 use crate::socket::Paths;
-use crate::status::{Holder, Status, VmStatus};
+use crate::status::{FunctionStatus, Holder, Status, VmStatus};
 
 /// The counters that people see; the JSON has all.
 const COUNTERS: [&str; 6] = [
@@ -107,8 +107,41 @@ fn write_status(out: &mut String, status: &Status) -> std::fmt::Result {
                 channel.event_client
             )?;
         }
+        write_functions(out, &window.functions)?;
     }
     Ok(())
+}
+
+fn write_functions(out: &mut String, functions: &[FunctionStatus]) -> std::fmt::Result {
+    if functions.is_empty() {
+        return Ok(());
+    }
+    let mut rows = vec![["function", "delegated", "hopped", "posted", "home"].map(str::to_owned)];
+    rows.extend(functions.iter().map(|of| {
+        let counts = [of.delegated, of.hopped, of.posted, of.home];
+        let [delegated, hopped, posted, home] = counts.map(|count| count.to_string());
+        [of.title(), delegated, hopped, posted, home]
+    }));
+    let width = rows.iter().map(|[title, ..]| title.len()).max();
+    let width = width.unwrap_or(0);
+    writeln!(out, "  as the VMs say, not the host:")?;
+    let causes = functions.iter().map(causes);
+    let causes = std::iter::once("hops by cause".to_owned()).chain(causes);
+    for ([title, delegated, hopped, posted, home], causes) in rows.iter().zip(causes) {
+        let line = format!(
+            "{title:<width$} {delegated:>10} {hopped:>10} {posted:>10} {home:>10}  {causes}"
+        );
+        writeln!(out, "    {}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn causes(function: &FunctionStatus) -> String {
+    let causes = function.causes.iter().filter(|(_, count)| **count > 0);
+    let causes: Vec<_> = causes
+        .map(|(cause, count)| format!("{cause} {count}"))
+        .collect();
+    causes.join(", ")
 }
 
 fn write_vm(out: &mut String, vm: &VmStatus) -> std::fmt::Result {
@@ -141,6 +174,7 @@ fn connection(state: u32) -> String {
 mod tests {
     use super::text;
     use crate::status::*;
+    use wormhole_window::{Count, FunctionCounts, COUNTED_FUNCTIONS};
 
     #[test]
     fn for_people() {
@@ -152,6 +186,17 @@ mod tests {
             link: Some(1),
             kvm: Some([("exits".to_owned(), 9), ("other".to_owned(), 1)].into()),
         };
+        let mut functions = vec![FunctionCounts::default(); COUNTED_FUNCTIONS + 1];
+        functions[0] = FunctionCounts::read(|count| match count {
+            Count::Delegated => 120,
+            Count::Hopped | Count::Memory | Count::SystemCall => 1,
+            _ => 0,
+        });
+        functions[COUNTED_FUNCTIONS - 1] = FunctionCounts::read(|count| match count {
+            Count::Posted => u64::MAX,
+            _ => 0,
+        });
+        functions[COUNTED_FUNCTIONS] = FunctionCounts::read(|count| (count == Count::Home).into());
         let status = Status {
             name: "gpu0".into(),
             holder: Holder::Serve,
@@ -174,6 +219,7 @@ mod tests {
                     event_server: 1,
                     event_client: 2,
                 }],
+                functions: FunctionStatus::used(&functions),
             }),
         };
         assert_eq!(
@@ -183,7 +229,12 @@ mod tests {
              \x20 client VM  connected, pid 7, for 3 s, link 1, exits 9\n\
              \x20 kernel     calls 12\n\
              \x20 window     64M, 15 channels of 4M, 1 open\n\
-             \x20 channel 0  server closed, client connection 0x10, events to server 1, to client 2\n"
+             \x20 channel 0  server closed, client connection 0x10, events to server 1, to client 2\n\
+             \x20 as the VMs say, not the host:\n\
+             \x20   function          delegated     hopped     posted       home  hops by cause\n\
+             \x20   clGetPlatformIDs        120          1          0          0  memory 1, system-call 1\n\
+             \x20   function 225              0          0 18446744073709551615          0\n\
+             \x20   others                    0          0          0          1\n"
         );
     }
 }

@@ -24,7 +24,9 @@ use crate::host::Host;
 use crate::pairing_file::{has_hung_up, statistics};
 use crate::process::{Process, Processes};
 use crate::socket::{Paths, RunDir, Socket};
-use crate::status::{Holder, PairingState, PairingStatus, Status, VmState, VmStatus, WindowStatus};
+use crate::status::{
+    FunctionStatus, Holder, PairingState, PairingStatus, Status, VmState, VmStatus, WindowStatus,
+};
 
 /// How long a connected process may take to make its KVM VM.
 pub const SEEK_LIMIT: Duration = Duration::from_secs(15);
@@ -462,6 +464,10 @@ impl<H: Host, P: Processes> Server<H, P> {
             }
         });
         let layout = self.window.layout();
+        let functions = self.window.function_counts().unwrap_or_else(|errno| {
+            log::error!("{}: cannot read the window: {}", self.name, errno.desc());
+            Vec::new()
+        });
         Status {
             name: self.name.to_string(),
             holder: Holder::Serve,
@@ -478,6 +484,7 @@ impl<H: Host, P: Processes> Server<H, P> {
                 channel_size: layout.channel_size(),
                 channels: layout.channels(),
                 open: self.window.open_channels(),
+                functions: FunctionStatus::used(&functions),
             }),
         }
     }

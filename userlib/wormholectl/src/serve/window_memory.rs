@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The window's memory: a sealed memfd, mapped. Two VMs write to it all the
-//! time, so every access here is to one word, atomic, and trusts nothing.
+//! time, so every access here is to one word, atomic, or by a copy, and trusts nothing.
 
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
@@ -13,8 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::{fallocate, fcntl, FallocateFlags, FcntlArg, SealFlag};
 use nix::sys::memfd::{memfd_create, MFdFlags};
 use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
+use nix::sys::uio::pread;
 use nix::unistd::ftruncate;
-use wormhole_window::{Header, Layout, Link, Role};
+use wormhole_window::{FunctionCounts, Header, Layout, Link, Role, COUNTED_FUNCTIONS, COUNTS_SIZE};
 
 use crate::error::Error;
 use crate::status::ChannelStatus;
@@ -151,6 +152,23 @@ impl WindowMemory {
             .collect()
     }
 
+    /// How the requests of each function went, over all channels: over a closed one's last
+    /// connection, too. As the VMs say.
+    pub fn function_counts(&self) -> Result<Vec<FunctionCounts>, Errno> {
+        let layout = self.layout();
+        let mut sums = vec![FunctionCounts::default(); COUNTED_FUNCTIONS + 1];
+        let mut bytes = [0; COUNTS_SIZE];
+        for offset in (0..layout.channels()).filter_map(|i| layout.counts_offset(i)) {
+            // Not by the mapping: that would allocate what was never used. It is all there, as the
+            // file does not shrink, and at most 2^36.
+            pread(&self.fd, &mut bytes, offset as i64)?;
+            for (sum, row) in sums.iter_mut().zip(FunctionCounts::rows(&bytes)) {
+                *sum = sum.saturating_add(row);
+            }
+        }
+        Ok(sums)
+    }
+
     fn word(&self, offset: u64) -> &AtomicU32 {
         let offset = offset as usize;
         assert!(offset % WORD == 0 && offset < self.length);
@@ -187,8 +205,10 @@ fn create_memfd() -> Result<OwnedFd, Errno> {
 mod tests {
     use super::WindowMemory;
     use std::fs::File;
-    use std::os::unix::fs::FileExt;
-    use wormhole_window::{Header, Layout, Link, Name, Role};
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    use wormhole_window::{
+        Count, Header, Layout, Link, Name, Role, COUNTED_FUNCTIONS, COUNTS_SIZE,
+    };
 
     fn window() -> (WindowMemory, File) {
         let header = Header {
@@ -236,6 +256,41 @@ mod tests {
         let mut magic = [0; 8];
         file.read_exact_at(&mut magic, 0).unwrap();
         assert_eq!(&magic, b"WORMHOLE");
+    }
+
+    #[test]
+    fn counts_of_all_channels_are_summed_whatever_they_are() {
+        let (window, file) = window();
+        let unused = file.metadata().unwrap().blocks();
+        assert!(window
+            .function_counts()
+            .unwrap()
+            .iter()
+            .all(|f| f.is_zero()));
+        assert_eq!(file.metadata().unwrap().blocks(), unused);
+        let counts = |channel| window.layout().counts_offset(channel).unwrap();
+        let put = |channel, count: Count, value: u64| {
+            let at = counts(channel) + count.offset(9) as u64;
+            file.write_all_at(&value.to_le_bytes(), at).unwrap();
+        };
+        put(0, Count::Posted, 3);
+        put(2, Count::Posted, 4);
+        put(1, Count::Memory, 1);
+        let functions = window.function_counts().unwrap();
+        let of = |count| functions[9].get(count);
+        assert_eq!((of(Count::Posted), of(Count::Memory)), (7, 1));
+        assert_eq!(functions.iter().filter(|f| !f.is_zero()).count(), 1);
+        for channel in 0..3 {
+            file.write_all_at(&[0xff; COUNTS_SIZE], counts(channel))
+                .unwrap();
+        }
+        let functions = window.function_counts().unwrap();
+        assert_eq!(functions.len(), COUNTED_FUNCTIONS + 1);
+        for function in functions {
+            assert!(Count::ALL
+                .iter()
+                .all(|count| function.get(*count) == u64::MAX));
+        }
     }
 
     #[test]

@@ -116,6 +116,33 @@ fn open_channels_are_shown() {
     assert_eq!((open[0].event_server, open[0].event_client), (7, 0));
 }
 
+/// What a VM writes there is shown as it is, by the functions' names.
+#[test]
+fn functions_are_shown_as_the_vms_count_them() {
+    use wormhole_window::{Count, COUNTS_SIZE};
+    let mut scene = Scene::new();
+    let [_s, (_c, device)] = scene.pair();
+    let counts = device.header().layout.counts_offset(1).unwrap();
+    let mut functions = || match ask_json(&mut scene, "stat") {
+        Response::Status(status) => status.window.unwrap().functions,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(functions(), []);
+    device.write_word(counts + Count::Home.offset(0) as u64, 5);
+    device.write_word(counts + Count::SystemCall.offset(0) as u64, 2);
+    let shown = functions();
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0].name.as_deref(), Some("clGetPlatformIDs"));
+    assert_eq!((shown[0].number, shown[0].home), (Some(0), 5));
+    assert_eq!((shown[0].posted, shown[0].causes["system-call"]), (0, 2));
+    for offset in (0..COUNTS_SIZE as u64).step_by(4) {
+        device.write_word(counts + offset, u32::MAX);
+    }
+    let shown = functions();
+    assert_eq!(shown.last().unwrap().number, None);
+    assert!(shown.iter().all(|of| of.home == u64::MAX));
+}
+
 #[test]
 fn garbage_gets_an_error() {
     let mut scene = Scene::new();
