@@ -193,6 +193,17 @@ impl Part {
     }
 }
 
+/// Bytes of an element, of which the server says that they are so many. How far a region reaches in
+/// the program's memory depends on it, so that this is no matter of belief.
+fn agreed_element(format: &cl_image_format, said: u64) -> Result<usize, cl_int> {
+    match element_size(format) {
+        Some(element) if element as u64 == said => Ok(element),
+        Some(_) => Err(CL_OUT_OF_RESOURCES),
+        // One of the vendor's own.
+        None => Err(CL_IMAGE_FORMAT_NOT_SUPPORTED),
+    }
+}
+
 /// `clCreateImage`. By hand, since a description of an image is part numbers, part
 /// a handle, and what the image begins with travels packed. As to
 /// `CL_MEM_USE_HOST_PTR` see [`memory::create_buffer`].
@@ -270,11 +281,13 @@ pub(crate) unsafe fn create(
         data: data.as_deref(),
         new: new.handle(),
     };
-    let (element, size) = connection::call(&request, |reply| (reply.element_size, reply.size))?;
+    let (said, size) = connection::call(&request, |reply| (reply.element_size, reply.size))?;
+    let element = agreed_element(&format, said)
+        .inspect_err(|_| connection::post_release(Kind::Mem, new.handle()))?;
     let image = Image {
         image_type: desc.image_type,
         format,
-        element: element as usize,
+        element,
         extents: extents.ok_or(CL_INVALID_IMAGE_DESCRIPTOR)?,
         host: host.filter(|_| flags & CL_MEM_USE_HOST_PTR != 0),
     };
@@ -615,5 +628,25 @@ pub(crate) unsafe fn fill(
             event_wait_list,
             event,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_cannot_make_elements_larger() {
+        let format = |image_channel_order| cl_image_format {
+            image_channel_order,
+            image_channel_data_type: CL_UNORM_INT8,
+        };
+        assert_eq!(agreed_element(&format(CL_RGBA), 4), Ok(4));
+        for said in [0, 3, 5, 1 << 20, u64::MAX] {
+            let agreed = agreed_element(&format(CL_RGBA), said);
+            assert_eq!(agreed, Err(CL_OUT_OF_RESOURCES));
+        }
+        let unknown = agreed_element(&format(0), 4);
+        assert_eq!(unknown, Err(CL_IMAGE_FORMAT_NOT_SUPPORTED));
     }
 }

@@ -14,6 +14,7 @@ pub const CL_OUT_OF_RESOURCES: cl_int = -5;
 pub const CL_OUT_OF_HOST_MEMORY: cl_int = -6;
 pub const CL_MEM_COPY_OVERLAP: cl_int = -8;
 pub const CL_IMAGE_FORMAT_MISMATCH: cl_int = -9;
+pub const CL_IMAGE_FORMAT_NOT_SUPPORTED: cl_int = -10;
 pub const CL_BUILD_PROGRAM_FAILURE: cl_int = -11;
 pub const CL_MAP_FAILURE: cl_int = -12;
 pub const CL_COMPILE_PROGRAM_FAILURE: cl_int = -15;
