@@ -5,7 +5,7 @@ TESTBED := selftests/testbed
 ENTER   := $(TESTBED)/enter.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help packages root userland modules stage run test test-slow conformance bench shell coverage wire api-check man clean distclean
+.PHONY: help packages root userland modules stage run test test-slow fuzz conformance bench shell coverage wire api-check man clean distclean
 # The steps share the build root and print progress: one at a time. Each uses all cores itself.
 .NOTPARALLEL:
 
@@ -35,6 +35,9 @@ test:		## every test
 
 test-slow: stage	## what takes too long for "make test": all of PoCL's tests, and programs in the client VM
 	@selftests/conformance/slow.sh
+
+fuzz: root	## what a hostile peer can reach, fuzzed for FUZZ_SECONDS (600) each; corpora and failures in build/fuzz
+	@selftests/fuzz/run.sh
 
 conformance: root	## programs that nobody here wrote judge the OpenCL library; conformance-NAME runs one of them
 	@selftests/conformance/run.sh

@@ -81,7 +81,7 @@ machine_lane() {
 	local crate
 	check rustfmt "$enter" selftests/rustfmt.sh
 	check clippy "$enter" cargo clippy $user --workspace --all-targets --locked -- -D warnings
-	for crate in testbed ioctl switch gate guest delegate opencl; do
+	for crate in testbed ioctl switch gate guest delegate opencl fuzz; do
 		check clippy-$crate "$enter" bash -c "cd selftests/$crate && cargo clippy --all-targets --locked -- -D warnings"
 	done
 	suite userlib "$enter" cargo test $user --workspace --locked --no-fail-fast

@@ -42,6 +42,9 @@ use std::time::Instant;
 
 use stream::{StreamConnection, StreamListener};
 
+#[cfg(fuzzing)]
+pub use ring::fuzzing;
+
 pub use config::{Config, Endpoint, DEFAULT_DEVICE};
 pub use error::Error;
 pub use limits::Limits;

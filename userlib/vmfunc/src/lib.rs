@@ -33,6 +33,8 @@ mod batch;
 mod client;
 mod connect;
 mod desk;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod greeting;
 mod home;
 mod serve;

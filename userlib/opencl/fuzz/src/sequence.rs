@@ -3,6 +3,7 @@
 
 use arbitrary::{Result, Unstructured};
 use wormhole_opencl_protocol::api::Kind;
+use wormhole_opencl_protocol::frame::Landed;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::ndrange;
 use wormhole_opencl_protocol::wire::{Wire, Writer};
@@ -172,6 +173,49 @@ impl Names {
             answered,
             new,
         })
+    }
+
+    /// The reply to a request of this function, as a server gives it that mostly keeps to the rules,
+    /// and has handed over so many transfers so far.
+    ///
+    /// # Errors
+    /// If there are too few bytes for one that does not.
+    pub fn reply(
+        &mut self,
+        message: &Message,
+        handed: &mut u64,
+        u: &mut Unstructured<'_>,
+    ) -> Result<Vec<u8>> {
+        let failed = self.bad(u);
+        let status = match failed {
+            true => u.int_in_range(-80..=3i32)?,
+            false => 0,
+        };
+        let count = u.int_in_range(0..=2u8).unwrap_or(0);
+        let mut landed: Vec<Landed<'_>> = Vec::new();
+        for _ in 0..count {
+            let data: Option<&[u8]> = u.arbitrary().unwrap_or(None);
+            landed.push((u.int_in_range(1..=12).unwrap_or(1), data));
+        }
+        *handed += u64::from(count);
+        let said = match self.bad(u) {
+            true => u.arbitrary()?,
+            false => *handed,
+        };
+        let mut bytes = Vec::new();
+        put(&mut bytes, status);
+        put(&mut bytes, said);
+        put(&mut bytes, landed);
+        if status == 0 {
+            for field in message.reply {
+                let made = self.field(message, field, field.len, &mut Vec::new(), u)?;
+                bytes.extend(made.bytes);
+            }
+        }
+        if self.bad(u) {
+            spoil(&mut bytes, u)?;
+        }
+        Ok(bytes)
     }
 
     fn field(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::doorbell::Doorbell;
-use super::hello;
+use super::hello::{self, Greeting};
 use super::layout::{self, Layout, Role};
 use super::link::Link;
 use super::receiver::Receiver;
@@ -62,12 +62,23 @@ impl Channel {
         limits: &Limits,
         patience: Option<Duration>,
     ) -> Result<Ends, Error> {
+        let greeting = hello::greet(&self.memory, &self.layout, role, &*self.doorbell, limits)?;
+        Ok(self.greeted(greeting, role, limits, patience))
+    }
+
+    /// The ends of `role` after this greeting.
+    pub(super) fn greeted(
+        self,
+        greeting: Greeting,
+        role: Role,
+        limits: &Limits,
+        patience: Option<Duration>,
+    ) -> Ends {
         let Channel {
             memory,
             layout,
             doorbell,
         } = self;
-        let greeting = hello::greet(&memory, &layout, role, &*doorbell, limits)?;
         // A sender sleeps until there is space, and wakes who sleeps until there is data.
         let link = |own, peer| {
             Link::new(
@@ -82,10 +93,10 @@ impl Channel {
         let receiving = link(layout::DATA_SLEEP, layout::SPACE_SLEEP);
         let max = limits.max_message;
         let times = (patience, limits.timeout);
-        Ok(Ends {
+        Ends {
             sender: Sender::new(&memory, &layout, role, sending, limits.timeout),
             receiver: Receiver::new(&memory, &layout, role, receiving, max, times),
             max_send: max.min(greeting.accepted),
-        })
+        }
     }
 }

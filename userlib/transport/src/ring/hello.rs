@@ -21,6 +21,7 @@ use crate::{random, Error, Limits};
 pub(super) const VERSION: u32 = 4;
 
 /// What the greeting found out.
+#[derive(Clone, Copy)]
 pub(super) struct Greeting {
     /// Longest message that the other side accepts.
     pub(super) accepted: u32,

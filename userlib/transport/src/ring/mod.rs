@@ -55,6 +55,8 @@ mod counts;
 mod data;
 pub(crate) mod device;
 mod doorbell;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hello;
 mod layout;
 mod link;
