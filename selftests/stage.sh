@@ -32,7 +32,7 @@ for role in host server client; do
 done
 cp $release/wormholectl build/stage/host/usr/bin/
 cp "$modules/wormhole.ko" $release/wormhole-ioctl-test $release/wormhole-switch-{test,bench} $release/wormhole-delegate-torture \
-	$release/wormhole-opencl-compare selftests/e2e/host/*.sh build/stage/host/usr/lib/wormhole/
+	$release/wormhole-opencl-compare selftests/e2e/host/*.sh selftests/conformance/clinfo.{awk,masked} build/stage/host/usr/lib/wormhole/
 cp $release/wormhole-server build/stage/server/usr/bin/
 cp $release/libwormhole_opencl.so build/stage/client/usr/lib/wormhole/
 for guest in server client; do
