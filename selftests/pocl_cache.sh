@@ -1,33 +1,52 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Fills the kernel cache that the server VM's PoCL starts with: compiling a kernel takes a second here and a minute on
-# an emulated host. Runs the programs of the main job and of the benchmark through Wormhole, between two processes, in
-# the build root.
-# usage: pocl_cache.sh OUT
+# Prepares a kernel cache that the server VM's PoCL starts with: compiling a kernel takes a second here and a minute on
+# an emulated host. Runs programs natively and through Wormhole, between two processes, in the build root.
+# usage: pocl_cache.sh NAME PROGRAM...	(instant when all is as it was); "PROGRAM ARGUMENT..." is one word
+# out:	build/pocl-cache/NAME
 # POCL_KERNELLIB_NAME must be the same here and there; sse2 runs on every CPU.
 set -euo pipefail
-out=$1
+build=/wormhole/build
+out=$build/pocl-cache/$1
+shift
+programs=("$@")
+release=$build/target/release
+
+# The programs, the files that they are given, and what makes kernels of theirs.
+mapfile -t files < <(for word in ${programs[*]}; do type -P -- "$word" || realpath -qe -- "$word" || :; done)
+key=$({
+	printf '%s\n' "${programs[@]}"
+	cat "${files[@]}" "$0" "$release"/{wormhole-server,libwormhole_opencl.so}
+	dpkg-query -W pocl-opencl-icd
+} | sha256sum)
+if [ "$(cat "$out.of" 2>/dev/null)" = "$key" ]; then
+	exit 0
+fi
+
 work=$(mktemp -d)
 export POCL_DEVICES=basic POCL_KERNELLIB_NAME=sse2 POCL_CACHE_DIR=$work/cache
-target/release/wormhole-server --opencl --memfd "$work/socket" 2>"$work/server.log" &
+"$release/wormhole-server" --opencl --memfd "$work/socket" 2>"$work/server.log" &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server; rm -rf "$work"' EXIT
 for _ in $(seq 100); do
 	[ ! -S "$work/socket" ] || break
 	sleep 0.1
 done
-bench=target/release/wormhole-opencl-bench
-# natively too: the main job and the benchmark compare
-for program in clinfo 'samples/vadd -n 1024' samples/sgemm $bench; do
-	$program >/dev/null
-done
-export WORMHOLE_TRANSPORT=memfd WORMHOLE_MEMFD=$work/socket OCL_ICD_VENDORS=$PWD/target/release/libwormhole_opencl.so
-# PoCL compiles a kernel once more for a small number of work-items.
-for program in clinfo samples/vadd 'samples/vadd -n 1024' samples/sgemm samples/threads $bench; do
-	if ! $program >"$work/program.log" 2>&1; then
-		cat "$work/program.log" "$work/server.log" >&2
-		exit 1
-	fi
-done
+forwarded=(WORMHOLE_TRANSPORT=memfd "WORMHOLE_MEMFD=$work/socket" "OCL_ICD_VENDORS=$release/libwormhole_opencl.so")
+# run VARIABLE...
+run() {
+	local program
+	for program in "${programs[@]}"; do
+		# shellcheck disable=SC2086 # words
+		if ! env "$@" $program >"$work/program.log" 2>&1; then
+			cat "$work/program.log" "$work/server.log" >&2
+			exit 1
+		fi
+	done
+}
+run OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd
+run "${forwarded[@]}"
+rm -rf "$out"
 mkdir -p "$out"
 cp -r "$work/cache/." "$out/"
+echo "$key" >"$out.of"
