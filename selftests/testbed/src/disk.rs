@@ -29,6 +29,8 @@ pub struct Folders {
     pub build: PathBuf,
     /// `build/run/NAME/`
     pub run: PathBuf,
+    /// Folders below `build` with trees for `host`, `server` and `client`; a file in a later one replaces one before
+    pub stages: Vec<PathBuf>,
 }
 
 /// Everything that a machine boots from.
@@ -81,7 +83,7 @@ impl Folders {
             let contents = self.run.join(image);
             let tree = contents.join("tree");
             fs::create_dir_all(&tree)?;
-            self.add_stage(image, &tree)?;
+            self.add_stages(image, &tree)?;
             make_image(
                 &contents,
                 &guest.join("stage").join(format!("{image}.img")),
@@ -105,7 +107,7 @@ impl Folders {
         let contents = self.run.join("contents");
         let tree = contents.join("tree");
         fs::create_dir_all(contents.join("out"))?;
-        self.add_stage("host", &tree)?;
+        self.add_stages("host", &tree)?;
         install(&programs.join("vm"), &tree.join("usr/local/bin/vm"))?;
         let command_file = tree.join(session::COMMAND_FILE.trim_start_matches('/'));
         fs::create_dir_all(command_file.parent().context("command file")?)?;
@@ -148,11 +150,16 @@ impl Folders {
         })
     }
 
-    /// Lays `build/stage/NAME` into `tree`, if there is one, by hard links.
-    fn add_stage(&self, name: &str, tree: &Path) -> Result<()> {
-        let stage = self.build.join("stage").join(name);
-        if stage.exists() {
-            run(Command::new("cp").arg("-al").arg(stage.join(".")).arg(tree))?;
+    /// Lays the stages' trees of `name`, where there are any, into `tree`, by hard links.
+    fn add_stages(&self, name: &str, tree: &Path) -> Result<()> {
+        for stage in &self.stages {
+            let stage = self.build.join(stage).join(name);
+            if stage.exists() {
+                run(Command::new("cp")
+                    .arg("-alf")
+                    .arg(stage.join("."))
+                    .arg(tree))?;
+            }
         }
         for (link, target) in [
             ("bin", "usr/bin"),
@@ -161,7 +168,7 @@ impl Folders {
             ("lib64", "usr/lib64"),
         ] {
             if tree.join(link).exists() {
-                bail!("build/stage/{name} has /{link}, which is a link to /{target} in Debian: put it there");
+                bail!("what is staged for {name} has /{link}, which is a link to /{target} in Debian: put it there");
             }
         }
         Ok(())

@@ -56,6 +56,9 @@ struct Host {
     /// Name of the run: its files go to BUILD/run/NAME
     #[arg(long, default_value = "run")]
     name: String,
+    /// Folder below BUILD with trees to lay over the images after those of BUILD/stage; there can be several
+    #[arg(long, value_name = "FOLDER")]
+    add: Vec<PathBuf>,
 }
 
 #[derive(Args)]
@@ -95,6 +98,7 @@ fn folders(host: &Host) -> Result<Folders> {
     Ok(Folders {
         build: host.build.clone(),
         run: host.build.join("run").join(name),
+        stages: [&[PathBuf::from("stage")], host.add.as_slice()].concat(),
     })
 }
 
