@@ -55,6 +55,16 @@ selftests/testbed/prepare.sh || exit 1
 # Boots of the Intel host, the longest first: SCRIPT CPUS. "run" is the main job.
 boots=("kselftests 1" "faults 1" "run 1" "exitless 2" "delegate 2" "tenants 1" "delegate_faults 1")
 
+# The main job, and tests of PoCL in its VMs.
+main_job() {
+	local tap=build/run/run/out/pocl.tap
+	rm -f $tap
+	printf '1..1\n'
+	selftests/e2e/run.sh pocl >&2 || printf 'not '
+	printf 'ok 1 - the main job\n'
+	cat $tap || printf '1..1\nnot ok 1 - no results of PoCL in the client VM\n'
+}
+
 # Boots what nobody has begun, until there is nothing.
 take_boots() {
 	local boot script cpus
@@ -62,7 +72,7 @@ take_boots() {
 		read -r script cpus <<<"$boot"
 		mkdir "$logs/$script.begun" 2>/dev/null || continue
 		case $script in
-		run) check run selftests/e2e/run.sh ;;
+		run) suite run main_job ;;
 		*) suite "$script" selftests/e2e/boot.sh "$script" "$cpus" ;;
 		esac
 	done
@@ -73,6 +83,8 @@ emulated_lane() {
 	check clippy-modules env CLIPPY=1 selftests/testbed/modules.sh "${KERNEL_FLAVOURS%% *}"
 	check stage selftests/stage.sh
 	grep -q '^ok' "$logs/stage.tap" || return
+	# Without it the main job fails, but no other.
+	check stage-pocl bash -c 'selftests/conformance/fetch.sh && selftests/testbed/enter.sh selftests/conformance/stage.sh pocl'
 	touch "$logs/staged"
 	take_boots
 }

@@ -90,6 +90,15 @@ paired() {
 	wormholectl --json stat "${1:-gpu0}" 2>/dev/null | grep -Eq '"state": ?"paired"'
 }
 
+# The way by which programs go by themselves, which is the best one here.
+best_way() {
+	if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
+		echo vmfunc
+	else
+		echo ring
+	fi
+}
+
 # vsock goes between a VM and its host, not from VM to VM: the client VM connects to the host, which passes it on.
 start_relay() {
 	socat -d -d -b 65536 VSOCK-LISTEN:$port,fork VSOCK-CONNECT:"$(vm cid server)":$port 2>>/out/relay.log &

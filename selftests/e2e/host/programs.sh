@@ -3,6 +3,7 @@
 # The main job, on the Intel host: programs that know nothing of Wormhole run in the client VM on the server VM's
 # OpenCL, by the way that they take by themselves, by every other, and natively. One RESULT line each and a table of
 # all. Fails if anything was not verified.
+# usage: programs.sh [pocl]	with "pocl", PoCL's own tests run, too; TAP
 set -euo pipefail
 . "$(dirname "$0")/pair.sh"
 . "$(dirname "$0")/ways.sh"
@@ -15,11 +16,7 @@ exits_per_call() {
 	awk -v e="$1" -v c="$2" 'BEGIN { if (c > 0) printf "%.2f", (e > 0 ? e : 0) / c; else printf "none" }'
 }
 
-# By default programs go by what is best here.
-best=ring
-if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
-	best=vmfunc
-fi
+best=$(best_way)
 
 # result PROGRAM WAY
 result() {
@@ -64,6 +61,11 @@ for program in clinfo vadd-20 sgemm vadd-steady; do
 		row $program $way
 	done
 done | table >/out/table
+
+if [ "${1:-}" = pocl ]; then
+	. "$(dirname "$0")/pocl.sh"
+	pocl_tests $best
+fi
 
 vm pull server /out/server.log /out/server.log || :
 
