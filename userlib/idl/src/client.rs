@@ -215,7 +215,8 @@ fn marshal(api: &Api, function: &Function) -> TokenStream {
     let asked = queried(function).filter(|_| {
         function.refcount.is_some() || function.before.is_some() || function.after.is_some()
     });
-    let wanted = [parent, asked]
+    let needing = queried(function).filter(|_| function.needs.is_some());
+    let wanted = [parent, asked, needing]
         .into_iter()
         .flatten()
         .map(|param| &param.name);
@@ -389,8 +390,18 @@ fn marshal(api: &Api, function: &Function) -> TokenStream {
             }
         }
     });
+    let needs = needing.zip(function.needs.as_ref());
+    let needs = needs.map(|(param, (path, status))| {
+        let object = object_of(param);
+        quote! {
+            if !#path(&#object) {
+                return Err(#status);
+            }
+        }
+    });
     let prepared = quote! {
         #(#handles)*
+        #needs
         #(#checks)*
         #(#inputs)*
     };
@@ -441,18 +452,9 @@ fn marshal(api: &Api, function: &Function) -> TokenStream {
     }
 }
 
-/// The parameter that a query is about.
+/// The object that a call is about.
 fn queried(function: &Function) -> Option<&Param> {
-    let is_it = |param: &&Param| {
-        matches!(
-            param.role,
-            Role::Handle {
-                optional: false,
-                ..
-            }
-        )
-    };
-    function.params.iter().find(is_it)
+    function.params.iter().find(|param| param.is_object())
 }
 
 /// The variable that has the object of a handle.

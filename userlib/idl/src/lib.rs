@@ -23,6 +23,7 @@
 //! | `refused(STATUS)` | checked by the client, then refused, as by a device that lacks the feature |
 //! | `stub(STATUS)` | not forwarded |
 //! | `check(condition, STATUS)` | checked by the client, over the C parameters |
+//! | `needs(path, STATUS)` | asked by the client of the object that the first handle is of |
 //! | `custom(client = path, server = path)` | written by hand on that side |
 //! | `message(request(…), reply(…))` | the message, where it does not follow from the parameters |
 //! | `defer(handle)` | account of the posted call's failure |

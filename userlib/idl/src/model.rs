@@ -115,6 +115,8 @@ pub struct Function {
     pub makes: Option<Ident>,
     /// What the client checks first.
     pub checks: Vec<Check>,
+    /// What the client asks of the object that the call is about, and the status if it is not so.
+    pub needs: Option<(Path, Ident)>,
     /// What is written by hand.
     pub custom: Custom,
     /// Status if the server cannot be reached; else that of the API.
@@ -261,6 +263,16 @@ impl Api {
     /// The kind of this name.
     pub fn kind(&self, name: &Ident) -> Option<&HandleKind> {
         self.handles.iter().find(|handle| handle.name == *name)
+    }
+}
+
+impl Param {
+    /// Whether it is an object, which must be there.
+    pub fn is_object(&self) -> bool {
+        let Role::Handle { optional, .. } = self.role else {
+            return false;
+        };
+        !optional
     }
 }
 

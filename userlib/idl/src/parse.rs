@@ -289,6 +289,7 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
         returns,
         makes,
         checks: Vec::new(),
+        needs: None,
         custom: Custom::default(),
         lost: None,
         defer: None,
@@ -325,6 +326,13 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
                         status: input.parse()?,
                     })
                 })?),
+            "needs" => {
+                function.needs = Some(attr.parse_args_with(|input: ParseStream<'_>| {
+                    let path = input.parse()?;
+                    input.parse::<Token![,]>()?;
+                    Ok((path, input.parse()?))
+                })?);
+            }
             "custom" => {
                 let mut args = Args::of(attr)?;
                 function.custom = Custom {
@@ -423,22 +431,19 @@ fn parts(function: &mut Function) -> Result<()> {
 
 fn consistent(function: &Function) -> Result<()> {
     let handle = |name: &Ident| {
-        let found = function.params.iter().any(|param| {
-            param.name == *name
-                && matches!(
-                    param.role,
-                    Role::Handle {
-                        optional: false,
-                        ..
-                    }
-                )
-        });
-        match found {
+        let mut params = function.params.iter();
+        match params.any(|param| param.name == *name && param.is_object()) {
             true => Ok(()),
             false => Err(Error::new(name.span(), "is no handle parameter")),
         }
     };
     function.report.iter().try_for_each(handle)?;
+    if let (Some((path, _)), false) = (
+        &function.needs,
+        function.params.iter().any(Param::is_object),
+    ) {
+        return Err(Error::new(path.span(), "there is no object to ask of"));
+    }
     if function.message.is_none() {
         function.defer.iter().try_for_each(handle)?;
     }

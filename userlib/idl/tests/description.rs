@@ -26,7 +26,7 @@ fn everything_is_generated_from_a_good_one() {
         "#[since(1.1)] #[call(posted)] #[defer(queue)] #[check(size > 0, BAD_VALUE)]
          pub fn send(queue: queue_t, #[input(bytes = size)] data: *const c_void, size: usize)
              -> cl_int;
-         #[since(1.2)] #[call(sync)] #[report(queue)]
+         #[since(1.2)] #[call(sync)] #[report(queue)] #[needs(can::ask, BAD_OPERATION)]
          pub fn ask(queue: queue_t, #[output] answer: *mut u32,
              #[output(new)] event: *mut queue_t) -> cl_int;
          #[since(1.2)] #[refused(BAD_OPERATION)] #[check(n > 0, BAD_VALUE)]
@@ -47,6 +47,8 @@ fn everything_is_generated_from_a_good_one() {
             "{source}"
         );
     }
+    let client = client::generate(&api).unwrap();
+    assert!(client.contains("if !can::ask(&queue_object)"), "{client}");
     let table = coverage::table(&api, (1, 2));
     assert!(table.contains("3 of 4 functions work"), "{table}");
     assert!(table.contains("1 are refused"), "{table}");
@@ -152,6 +154,10 @@ fn mistakes_are_named() {
         (
             "#[call(posted)] pub fn f(q: queue_t) -> cl_int;",
             "needs #[defer",
+        ),
+        (
+            "#[call(sync)] #[needs(a::b, BAD)] pub fn f(#[optional] q: queue_t) -> cl_int;",
+            "there is no object",
         ),
         (
             "#[call(posted)] #[defer(x)] pub fn f(q: queue_t) -> cl_int;",
