@@ -138,6 +138,7 @@ pub const CL_UNSIGNED_INT16: cl_uint = 0x10db;
 pub const CL_UNSIGNED_INT32: cl_uint = 0x10dc;
 pub const CL_HALF_FLOAT: cl_uint = 0x10dd;
 pub const CL_FLOAT: cl_uint = 0x10de;
+pub const CL_UNORM_INT_101010_2: cl_uint = 0x10e0;
 pub const CL_MEM_OBJECT_BUFFER: cl_uint = 0x10f0;
 pub const CL_MEM_OBJECT_IMAGE2D: cl_uint = 0x10f1;
 pub const CL_MEM_OBJECT_IMAGE3D: cl_uint = 0x10f2;

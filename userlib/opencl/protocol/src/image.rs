@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What follows from an image's type and format (OpenCL 1.2, 5.3.1).
+//! What follows from an image's type and format (OpenCL 3.0, 5.3.1).
 
 #![allow(non_upper_case_globals)]
 
@@ -19,6 +19,7 @@ pub fn element_size(format: &cl_image_format) -> Option<usize> {
     match (format.image_channel_data_type, channels) {
         (CL_UNORM_SHORT_565 | CL_UNORM_SHORT_555, 3) => Some(2),
         (CL_UNORM_INT_101010, 3) => Some(4),
+        (CL_UNORM_INT_101010_2, 4) => Some(4),
         (_, 3) => None,
         (CL_SNORM_INT8 | CL_UNORM_INT8 | CL_SIGNED_INT8 | CL_UNSIGNED_INT8, _) => Some(channels),
         (
@@ -87,6 +88,8 @@ mod tests {
         assert_eq!(size(CL_BGRA, CL_UNORM_INT8), Some(4));
         assert_eq!(size(CL_RGB, CL_UNORM_SHORT_565), Some(2));
         assert_eq!(size(CL_RGBx, CL_UNORM_INT_101010), Some(4));
+        assert_eq!(size(CL_RGBA, CL_UNORM_INT_101010_2), Some(4));
+        assert_eq!(size(CL_RGB, CL_UNORM_INT_101010_2), None);
         assert_eq!(size(CL_RGB, CL_FLOAT), None);
         assert_eq!(size(CL_RGBA, CL_UNORM_SHORT_565), None);
         assert_eq!(size(0, CL_FLOAT), None);
