@@ -137,7 +137,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
-    #[query(refcount = CL_QUEUE_REFERENCE_COUNT)]
+    #[query(refcount = CL_QUEUE_REFERENCE_COUNT, before = crate::queue::answer)]
     pub fn clGetCommandQueueInfo(
         command_queue: cl_command_queue, param_name: cl_command_queue_info, param_value_size: usize,
         #[typed_by(param_name, CL_QUEUE_CONTEXT => cl_context, CL_QUEUE_DEVICE => cl_device_id)]
@@ -236,7 +236,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
-    #[query(refcount = CL_SAMPLER_REFERENCE_COUNT)]
+    #[query(refcount = CL_SAMPLER_REFERENCE_COUNT, before = crate::sampler::answer)]
     pub fn clGetSamplerInfo(
         sampler: cl_sampler, param_name: cl_sampler_info, param_value_size: usize,
         #[typed_by(param_name, CL_SAMPLER_CONTEXT => cl_context)]
@@ -1174,7 +1174,8 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(local)]
+    #[custom(client = crate::sampler::create_with_properties)]
     pub fn clCreateSamplerWithProperties(
         context: cl_context, sampler_properties: *const cl_sampler_properties,
         errcode_ret: *mut cl_int,
@@ -1258,14 +1259,16 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(3.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(local)]
+    #[custom(client = crate::memory::create_buffer_with_properties)]
     pub fn clCreateBufferWithProperties(
         context: cl_context, properties: *const cl_mem_properties, flags: cl_mem_flags, size: usize,
         host_ptr: *mut c_void, errcode_ret: *mut cl_int,
     ) -> cl_mem;
 
     #[since(3.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(local)]
+    #[custom(client = crate::image::create_with_properties)]
     pub fn clCreateImageWithProperties(
         context: cl_context, properties: *const cl_mem_properties, flags: cl_mem_flags,
         image_format: *const cl_image_format, image_desc: *const cl_image_desc,

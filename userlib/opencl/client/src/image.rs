@@ -217,7 +217,27 @@ pub(crate) unsafe fn create(
     image_desc: *const cl_image_desc,
     host_ptr: *mut c_void,
 ) -> Result<cl_mem, cl_int> {
+    let none = std::ptr::null();
+    // SAFETY: the caller promises it.
+    unsafe { create_with_properties(context, none, flags, image_format, image_desc, host_ptr) }
+}
+
+/// `clCreateImageWithProperties`: as [`create`].
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn create_with_properties(
+    context: cl_context,
+    properties: *const cl_mem_properties,
+    flags: cl_mem_flags,
+    image_format: *const cl_image_format,
+    image_desc: *const cl_image_desc,
+    host_ptr: *mut c_void,
+) -> Result<cl_mem, cl_int> {
     let context = registry::get(Kind::Context, context as usize)?;
+    // SAFETY: the caller promises it.
+    let properties = unsafe { input::properties(properties) };
+    memory::check_properties(properties)?;
     if image_format.is_null() {
         return Err(CL_INVALID_IMAGE_FORMAT_DESCRIPTOR);
     }
@@ -315,6 +335,7 @@ pub(crate) unsafe fn create(
         },
     };
     new.object().set_shadow(Shadow::Memory {
+        properties: properties.to_vec(),
         flags,
         size: size as usize,
         host_ptr,

@@ -5,7 +5,7 @@ use std::ffi::{c_char, CStr};
 
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::types::{cl_int, cl_properties};
+use wormhole_opencl_protocol::types::{cl_int, cl_properties, cl_uint};
 
 use crate::registry;
 
@@ -116,22 +116,31 @@ pub(crate) fn handles<T>(
         .collect()
 }
 
-/// The property that a list of pairs begins with, if it does not end there.
+/// A list of properties, terminator included; empty if there is none.
 ///
 /// # Safety
-/// `list` is null or valid for reading a name, and its value if the name is not 0.
-pub(crate) unsafe fn property(
-    list: *const cl_properties,
-) -> Option<(cl_properties, cl_properties)> {
+/// `list` is null or valid for reading names, each with its value, up to a name that is 0, while
+/// the result lives.
+pub(crate) unsafe fn properties<'a>(list: *const cl_properties) -> &'a [cl_properties] {
     if list.is_null() {
-        return None;
+        return &[];
     }
-    // SAFETY: the caller promises it.
-    match unsafe { list.read() } {
-        0 => None,
-        // SAFETY: a name is followed by its value.
-        name => Some((name, unsafe { list.add(1).read() })),
+    let mut pairs = 0;
+    // SAFETY: no terminator was met before.
+    while unsafe { list.add(2 * pairs).read() } != 0 {
+        pairs += 1;
     }
+    // SAFETY: all of them were read, but for values, which the caller promises.
+    unsafe { std::slice::from_raw_parts(list, 2 * pairs + 1) }
+}
+
+/// Names and values of a list of properties. A name that is longer than one becomes 0, which is
+/// none.
+pub(crate) fn pairs(
+    list: &[cl_properties],
+) -> impl Iterator<Item = (cl_uint, cl_properties)> + use<'_> {
+    list.chunks_exact(2)
+        .map(|pair| (cl_uint::try_from(pair[0]).unwrap_or(0), pair[1]))
 }
 
 /// Bytes that must be there.

@@ -37,6 +37,7 @@ mod query;
 mod queue;
 mod rect;
 mod registry;
+mod sampler;
 mod stats;
 mod threads;
 mod transfer;

@@ -16,7 +16,7 @@ use crate::callback::{self, Callback, Cookie, OfMemory};
 use crate::object::{Object, Shadow, Shared};
 use crate::registry::{self, New};
 use crate::transfer::{self, Range, Wanted};
-use crate::{connection, input};
+use crate::{connection, input, query};
 
 pub(crate) const HOST_ACCESS: cl_mem_flags =
     CL_MEM_HOST_WRITE_ONLY | CL_MEM_HOST_READ_ONLY | CL_MEM_HOST_NO_ACCESS;
@@ -81,9 +81,12 @@ pub(crate) fn buffer(
     }
 }
 
-fn remember(buffer: cl_mem, shadow: Shadow) -> Result<cl_mem, cl_int> {
-    registry::get(Kind::Mem, buffer as usize)?.set_shadow(shadow);
-    Ok(buffer)
+/// Checks the properties of a memory object, of which there are none.
+pub(crate) fn check_properties(list: &[cl_mem_properties]) -> Result<(), cl_int> {
+    match input::pairs(list).next() {
+        None => Ok(()),
+        Some(_) => Err(CL_INVALID_PROPERTY),
+    }
 }
 
 /// Fills a buffer with more of the program's data than goes with a message: it is written
@@ -201,7 +204,25 @@ pub(crate) unsafe fn create_buffer(
     size: usize,
     host_ptr: *mut c_void,
 ) -> Result<cl_mem, cl_int> {
+    // SAFETY: the caller promises it.
+    unsafe { create_buffer_with_properties(context, std::ptr::null(), flags, size, host_ptr) }
+}
+
+/// `clCreateBufferWithProperties`: as [`create_buffer`].
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn create_buffer_with_properties(
+    context: cl_context,
+    properties: *const cl_mem_properties,
+    flags: cl_mem_flags,
+    size: usize,
+    host_ptr: *mut c_void,
+) -> Result<cl_mem, cl_int> {
     let its_context = registry::get(Kind::Context, context as usize)?;
+    // SAFETY: the caller promises it.
+    let properties = unsafe { input::properties(properties) };
+    check_properties(properties)?;
     check_flags(flags, DEVICE_ACCESS | HOST_ACCESS | HOST_POINTER)?;
     let wants_pointer = flags & (CL_MEM_USE_HOST_PTR | CL_MEM_COPY_HOST_PTR) != 0;
     if wants_pointer == host_ptr.is_null() {
@@ -221,6 +242,7 @@ pub(crate) unsafe fn create_buffer(
         None => (made(context, &its_context, flags, size, bytes)?, None),
     };
     new.object().set_shadow(Shadow::Memory {
+        properties: properties.to_vec(),
         flags,
         size,
         host_ptr,
@@ -277,9 +299,11 @@ pub(crate) unsafe fn create_sub_buffer(
     let made = unsafe {
         marshal::clCreateSubBuffer(buffer, flags, buffer_create_type, buffer_create_info)
     }?;
-    remember(
-        made,
+    registry::remember(
+        Kind::Mem,
+        made as usize,
         Shadow::Memory {
+            properties: Vec::new(),
             flags: inherited(flags, *parent_flags),
             size: region.size,
             host_ptr: match host_ptr {
@@ -291,7 +315,8 @@ pub(crate) unsafe fn create_sub_buffer(
             shared: shared.map(|shared| shared.at(region.origin)),
             image: None,
         },
-    )
+    )?;
+    Ok(made)
 }
 
 /// Queries that the client answers itself.
@@ -313,6 +338,8 @@ pub(crate) fn answer(buffer: &Object, name: cl_mem_info) -> Option<Result<Vec<u8
         CL_MEM_HOST_PTR => host_ptr.to_ne_bytes().to_vec(),
         CL_MEM_OFFSET => offset.to_ne_bytes().to_vec(),
         CL_MEM_MAP_COUNT => maps.load(Ordering::Relaxed).to_ne_bytes().to_vec(),
+        CL_MEM_PROPERTIES => query::properties(buffer.properties()),
+        CL_MEM_USES_SVM_POINTER => CL_FALSE.to_ne_bytes().to_vec(),
         CL_MEM_TYPE | CL_MEM_CONTEXT | CL_MEM_ASSOCIATED_MEMOBJECT => return None,
         _ => return Some(Err(CL_INVALID_VALUE)),
     };

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::types::{cl_command_type, cl_mem_flags};
+use wormhole_opencl_protocol::types::{cl_command_type, cl_mem_flags, cl_properties};
 
 use crate::head::Head;
 use crate::image::Image;
@@ -36,6 +36,8 @@ pub(crate) enum Shadow {
     /// The properties it was created with, terminator included; empty if none.
     Context { properties: Vec<isize> },
     Memory {
+        /// As those of a context.
+        properties: Vec<cl_properties>,
         flags: cl_mem_flags,
         /// In bytes.
         size: usize,
@@ -55,6 +57,20 @@ pub(crate) enum Shadow {
         /// The event of its first part, if it is carried out in several.
         first: Option<Arc<Object>>,
     },
+    /// Of a queue or a sampler.
+    Made {
+        /// As those of a context.
+        properties: Vec<cl_properties>,
+    },
+}
+
+impl Shadow {
+    /// That of a queue or a sampler which was made with these properties.
+    pub(crate) fn made_with(properties: &[cl_properties]) -> Self {
+        Shadow::Made {
+            properties: properties.to_vec(),
+        }
+    }
 }
 
 /// An object of the server, by the name that both ends know.
@@ -125,6 +141,14 @@ impl Object {
 
     pub(crate) fn shadow(&self) -> Option<&Shadow> {
         self.shadow.get()
+    }
+
+    /// The properties of a queue, a sampler or a memory object, terminator included.
+    pub(crate) fn properties(&self) -> &[cl_properties] {
+        match self.shadow() {
+            Some(Shadow::Made { properties } | Shadow::Memory { properties, .. }) => properties,
+            _ => &[],
+        }
     }
 
     /// Keeps what the client must know. The first word counts.

@@ -8,7 +8,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_INVALID_VALUE, CL_OUT_OF_RESOURCES};
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::types::{cl_int, cl_uint};
+use wormhole_opencl_protocol::types::{cl_int, cl_properties, cl_uint};
 
 /// Function, object, parameter.
 type Key = (u16, Handle, u32);
@@ -62,6 +62,11 @@ pub(crate) unsafe fn give(
         unsafe { filled.write(value.len()) };
     }
     Ok(())
+}
+
+/// Properties that an object was made with, as a query's value: none if there was no list.
+pub(crate) fn properties(list: &[cl_properties]) -> Vec<u8> {
+    list.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 /// Checks the arguments of a function that returns a list.

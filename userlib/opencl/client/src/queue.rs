@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Queues: what flushing and finishing mean to the connection.
+//! Queues: how they are made, and what flushing and finishing mean to the connection.
 
 use wormhole_opencl_protocol::api::Kind;
-use wormhole_opencl_protocol::constants::{
-    CL_INVALID_EVENT, CL_INVALID_VALUE, CL_QUEUE_PROPERTIES,
-};
+use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
-use crate::{connection, input, registry};
+use crate::object::{Object, Shadow};
+use crate::{connection, input, query, registry};
 
-/// `clCreateCommandQueueWithProperties`, for programs that were made for OpenCL 2.0 and later:
-/// of its properties those that `clCreateCommandQueue` has, too.
+/// `clCreateCommandQueueWithProperties`: of its properties those that `clCreateCommandQueue` has,
+/// too. There are no queues on the device.
 ///
 /// # Safety
 /// As the specification says.
@@ -20,19 +19,45 @@ pub(crate) unsafe fn create_with_properties(
     device: cl_device_id,
     properties: *const cl_queue_properties,
 ) -> Result<cl_command_queue, cl_int> {
-    let mut bits = 0;
-    let mut list = properties;
-    // SAFETY: the caller promises null or a list of pairs that ends with 0.
-    while let Some((name, value)) = unsafe { input::property(list) } {
-        if name != CL_QUEUE_PROPERTIES.into() {
-            return Err(CL_INVALID_VALUE);
+    registry::name(Kind::Context, context as usize)?;
+    registry::name(Kind::Device, device as usize)?;
+    // SAFETY: the caller promises it.
+    let properties = unsafe { input::properties(properties) };
+    let (mut bits, mut size) = (None, None);
+    for (name, value) in input::pairs(properties) {
+        match name {
+            CL_QUEUE_PROPERTIES if bits.is_none() => bits = Some(value),
+            CL_QUEUE_SIZE if size.is_none() => size = Some(value),
+            _ => return Err(CL_INVALID_VALUE),
         }
-        bits = value;
-        // SAFETY: it was no end.
-        list = unsafe { list.add(2) };
+    }
+    let bits = bits.unwrap_or(0);
+    if bits & CL_QUEUE_ON_DEVICE != 0 {
+        return Err(CL_INVALID_QUEUE_PROPERTIES);
+    }
+    // It is that of a queue on the device.
+    if size.is_some() {
+        return Err(CL_INVALID_VALUE);
     }
     // SAFETY: the caller promises it.
-    unsafe { marshal::clCreateCommandQueue(context, device, bits) }
+    let queue = unsafe { marshal::clCreateCommandQueue(context, device, bits) }?;
+    registry::remember(Kind::Queue, queue as usize, Shadow::made_with(properties))?;
+    Ok(queue)
+}
+
+/// Queries that the client answers itself.
+pub(crate) fn answer(
+    queue: &Object,
+    name: cl_command_queue_info,
+) -> Option<Result<Vec<u8>, cl_int>> {
+    match name {
+        CL_QUEUE_CONTEXT | CL_QUEUE_DEVICE | CL_QUEUE_PROPERTIES => None,
+        CL_QUEUE_PROPERTIES_ARRAY => Some(Ok(query::properties(queue.properties()))),
+        // No queue is on the device (OpenCL 3.0, appendix H).
+        CL_QUEUE_SIZE => Some(Err(CL_INVALID_COMMAND_QUEUE)),
+        CL_QUEUE_DEVICE_DEFAULT => Some(Ok(0usize.to_ne_bytes().to_vec())),
+        _ => Some(Err(CL_INVALID_VALUE)),
+    }
 }
 
 /// `clFlush`: also sends what the connection keeps back.

@@ -18,7 +18,7 @@ use wormhole_opencl_protocol::types::cl_int;
 
 use crate::connection;
 use crate::head::{self, Head};
-use crate::object::Object;
+use crate::object::{Object, Shadow};
 use crate::query;
 
 /// A head is used again only after so many others were given back, so that a
@@ -180,6 +180,15 @@ pub(crate) fn release(kind: Kind, address: usize) -> Result<(), cl_int> {
     };
     drop(held);
     drop(last);
+    Ok(())
+}
+
+/// Keeps what the client must know of an object that the program has just got.
+///
+/// # Errors
+/// As for [`get`].
+pub(crate) fn remember(kind: Kind, address: usize, shadow: Shadow) -> Result<(), cl_int> {
+    get(kind, address)?.set_shadow(shadow);
     Ok(())
 }
 

@@ -252,6 +252,11 @@ fn callbacks_are_called() {
 }
 
 #[test]
+fn what_came_after_1_2_is_that_of_the_vendor() {
+    agrees("tests/end_to_end/newer.c");
+}
+
+#[test]
 fn mistakes_get_their_status() {
     let program = compile("tests/end_to_end/errors.c");
     for transport in [Transport::Tcp, Transport::Memfd] {
