@@ -1276,7 +1276,8 @@ unsafe extern "C" {
     ) -> cl_mem;
 
     #[since(3.0)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(local)]
+    #[custom(client = crate::context::set_destructor_callback)]
     pub fn clSetContextDestructorCallback(
         context: cl_context,
         pfn_notify: Option<unsafe extern "C" fn(context: cl_context, user_data: *mut c_void)>,

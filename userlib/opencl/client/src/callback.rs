@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use wormhole_opencl_protocol::api::AwaitCallbacks;
 use wormhole_opencl_protocol::constants::{CL_OUT_OF_HOST_MEMORY, CL_OUT_OF_RESOURCES};
-use wormhole_opencl_protocol::types::{cl_event, cl_int, cl_mem};
+use wormhole_opencl_protocol::types::{cl_context, cl_event, cl_int, cl_mem};
 
 use crate::connection;
 use crate::log::{self, Level};
@@ -22,6 +22,7 @@ use crate::object::Object;
 
 pub(crate) type OfEvent = unsafe extern "C" fn(cl_event, cl_int, *mut c_void);
 pub(crate) type OfMemory = unsafe extern "C" fn(cl_mem, *mut c_void);
+pub(crate) type OfContext = unsafe extern "C" fn(cl_context, *mut c_void);
 
 /// A function of the program's, to be called once.
 pub(crate) enum Callback {

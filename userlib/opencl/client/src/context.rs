@@ -3,12 +3,14 @@
 
 use std::ffi::{c_char, c_void};
 
+use parking_lot::Mutex;
 use wormhole_opencl_protocol::api::{ClCreateContext, Kind};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
+use crate::callback::{Cookie, OfContext};
 use crate::object::{Object, Shadow};
 use crate::registry::{self, New};
 use crate::{connection, input};
@@ -75,6 +77,7 @@ fn make(properties: Properties, devices: &[cl_device_id]) -> Result<cl_context, 
     connection::call(&request, |_| ())?;
     new.object().set_shadow(Shadow::Context {
         properties: properties.raw,
+        destructors: Mutex::default(),
     });
     Ok(new.publish() as cl_context)
 }
@@ -149,11 +152,40 @@ pub(crate) unsafe fn create_from_type(
 /// Queries that the client answers itself.
 pub(crate) fn answer(context: &Object, name: cl_context_info) -> Option<Result<Vec<u8>, cl_int>> {
     match (name, context.shadow()) {
-        (CL_CONTEXT_PROPERTIES, Some(Shadow::Context { properties })) => {
+        (CL_CONTEXT_PROPERTIES, Some(Shadow::Context { properties, .. })) => {
             let words = properties.iter().flat_map(|word| word.to_ne_bytes());
             Some(Ok(words.collect()))
         }
         (CL_CONTEXT_DEVICES | CL_CONTEXT_NUM_DEVICES, _) => None,
         _ => Some(Err(CL_INVALID_VALUE)),
+    }
+}
+
+/// `clSetContextDestructorCallback`. What a context has in the server is nothing to the program,
+/// so it is gone when nothing here needs it any more, and whoever gives up the last of that calls.
+pub(crate) fn set_destructor_callback(
+    context: cl_context,
+    pfn_notify: Option<OfContext>,
+    user_data: *mut c_void,
+) -> Result<(), cl_int> {
+    let context = registry::get(Kind::Context, context as usize)?;
+    let function = pfn_notify.ok_or(CL_INVALID_VALUE)?;
+    let Some(Shadow::Context { destructors, .. }) = context.shadow() else {
+        return Err(CL_INVALID_CONTEXT);
+    };
+    destructors.lock().push((function, Cookie(user_data)));
+    Ok(())
+}
+
+/// Calls what is to be called when an object is gone, if it is a context.
+pub(crate) fn call_destructors(object: &Object) {
+    let Some(Shadow::Context { destructors, .. }) = object.shadow() else {
+        return;
+    };
+    // Not under the lock, though nobody can add another one.
+    let registered = std::mem::take(&mut *destructors.lock());
+    for (function, cookie) in registered.into_iter().rev() {
+        // SAFETY: it was registered for this, and is called once.
+        unsafe { function(object.address() as cl_context, cookie.0) };
     }
 }

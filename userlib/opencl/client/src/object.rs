@@ -4,10 +4,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::{cl_command_type, cl_mem_flags, cl_properties};
 
+use crate::callback::{Cookie, OfContext};
+use crate::context;
 use crate::head::Head;
 use crate::image::Image;
 use crate::registry::{self, Place};
@@ -33,8 +36,12 @@ impl Shared {
 
 /// What the client itself must know of an object.
 pub(crate) enum Shadow {
-    /// The properties it was created with, terminator included; empty if none.
-    Context { properties: Vec<isize> },
+    Context {
+        /// Those it was created with, terminator included; empty if none.
+        properties: Vec<isize>,
+        /// What is to be called when it is gone, the last first.
+        destructors: Mutex<Vec<(OfContext, Cookie)>>,
+    },
     Memory {
         /// As those of a context.
         properties: Vec<cl_properties>,
@@ -160,6 +167,8 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
+        // While no other object can have its handle.
+        context::call_destructors(self);
         registry::forget(self);
     }
 }

@@ -160,6 +160,36 @@ static void memory(void)
 	OK(clReleaseMemObject(mem));
 }
 
+static int called, order[3];
+
+static void CL_CALLBACK gone(cl_context of, void *number)
+{
+	EXPECT(of != NULL);
+	order[called++] = *(int *)number;
+}
+
+/* Called when the last of what needs the context is gone, the last first. */
+static void destructors(void)
+{
+	static int numbers[3] = { 1, 2, 3 };
+	cl_context other;
+	cl_mem mem;
+	cl_int err;
+
+	other = clCreateContext(NULL, 1, &device, NULL, NULL, &err);
+	OK(err);
+	for (int i = 0; i < 3; i++)
+		OK(clSetContextDestructorCallback(other, gone, &numbers[i]));
+	STATUS(clSetContextDestructorCallback(other, NULL, NULL), CL_INVALID_VALUE);
+	STATUS(clSetContextDestructorCallback(NULL, gone, &numbers[0]), CL_INVALID_CONTEXT);
+	mem = clCreateBuffer(other, CL_MEM_READ_WRITE, 64, NULL, &err);
+	OK(err);
+	OK(clReleaseContext(other));
+	EXPECT(called == 0);
+	OK(clReleaseMemObject(mem));
+	EXPECT(called == 3 && order[0] == 3 && order[1] == 2 && order[2] == 1);
+}
+
 int main(int argc, char **argv)
 {
 	native = argc > 1 && strcmp(argv[1], "native") == 0;
@@ -167,6 +197,7 @@ int main(int argc, char **argv)
 	queues();
 	samplers();
 	memory();
+	destructors();
 	close_device();
 	return finish();
 }
