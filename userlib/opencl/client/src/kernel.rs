@@ -57,15 +57,10 @@ pub(crate) unsafe fn create_all(
     num_kernels_ret: *mut cl_uint,
 ) -> Result<(), cl_int> {
     let object = registry::get(Kind::Program, program as usize)?;
-    let mut size = 0;
-    let none = std::ptr::null_mut();
-    // SAFETY: a size, and no value.
-    unsafe { marshal::clGetProgramInfo(program, CL_PROGRAM_KERNEL_NAMES, 0, none, &mut size) }?;
-    let mut names = vec![0u8; size];
-    let value = names.as_mut_ptr().cast();
-    // SAFETY: room for `size` bytes.
-    unsafe { marshal::clGetProgramInfo(program, CL_PROGRAM_KERNEL_NAMES, size, value, &mut size) }?;
-    names.truncate(size);
+    // SAFETY: room as said.
+    let names = query::value(|size, value, filled| unsafe {
+        marshal::clGetProgramInfo(program, CL_PROGRAM_KERNEL_NAMES, size, value, filled)
+    })?;
     let names: Vec<_> = names
         .split(|byte| matches!(byte, b';' | 0))
         .filter(|name| !name.is_empty())

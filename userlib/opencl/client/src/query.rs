@@ -64,6 +64,22 @@ pub(crate) unsafe fn give(
     Ok(())
 }
 
+/// The whole value of a query of this library's own. `ask` gets room, pointer, and where the
+/// length goes.
+///
+/// # Errors
+/// Those of `ask`.
+pub(crate) fn value(
+    mut ask: impl FnMut(usize, *mut c_void, *mut usize) -> Result<(), cl_int>,
+) -> Result<Vec<u8>, cl_int> {
+    let mut len = 0;
+    ask(0, std::ptr::null_mut(), &mut len)?;
+    let mut value = vec![0; len];
+    ask(len, value.as_mut_ptr().cast(), &mut len)?;
+    value.truncate(len);
+    Ok(value)
+}
+
 /// Properties that an object was made with, as a query's value: none if there was no list.
 pub(crate) fn properties(list: &[cl_properties]) -> Vec<u8> {
     list.iter().flat_map(|word| word.to_ne_bytes()).collect()
