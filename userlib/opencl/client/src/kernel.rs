@@ -219,6 +219,12 @@ pub(crate) unsafe fn launch(
     if !(1..=DIMENSIONS).contains(&len) {
         return Err(CL_INVALID_WORK_DIMENSION);
     }
+    // None is as one of which nothing is: that runs nothing, since OpenCL 2.1.
+    let nothing = [0; DIMENSIONS];
+    let global_work_size = match global_work_size.is_null() {
+        true => nothing.as_ptr(),
+        false => global_work_size,
+    };
     // SAFETY: the caller promises it.
     let (offset, global, local, waits, event) = unsafe {
         (

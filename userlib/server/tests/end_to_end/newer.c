@@ -5,6 +5,11 @@
 #define CL_USE_DEPRECATED_OPENCL_2_2_APIS
 #include "program.h"
 
+static const char source[] =
+	"__kernel void sum(__global int *out, int a, int b) { out[get_global_id(0)] = a + b; }\n"
+	"__kernel void local_sum(__global int *out, __local int *tmp)\n"
+	"{ tmp[get_local_id(0)] = 1; barrier(CLK_LOCAL_MEM_FENCE); *out = tmp[0]; }\n";
+
 /* Whether it is the vendor's own library. */
 static int native;
 
@@ -190,14 +195,48 @@ static void destructors(void)
 	EXPECT(called == 3 && order[0] == 3 && order[1] == 2 && order[2] == 1);
 }
 
+/* Nothing runs, and that is no mistake any more. */
+static void nothing_to_run(cl_program program, cl_mem mem)
+{
+	const size_t zero = 0;
+	const int value = 1;
+	cl_int status = 1;
+	cl_event event;
+	cl_kernel kernel;
+	cl_int err;
+
+	kernel = clCreateKernel(program, "sum", &err);
+	OK(err);
+	OK(clSetKernelArg(kernel, 0, sizeof(mem), &mem));
+	OK(clSetKernelArg(kernel, 1, sizeof(value), &value));
+	OK(clSetKernelArg(kernel, 2, sizeof(value), &value));
+	OK(clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &zero, NULL, 0, NULL, NULL));
+	OK(clEnqueueNDRangeKernel(queue, kernel, 3, NULL, NULL, NULL, 0, NULL, &event));
+	OK(clFinish(queue));
+	OK(clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(status), &status, NULL));
+	EXPECT(status == CL_COMPLETE);
+	OK(clReleaseEvent(event));
+	OK(clReleaseKernel(kernel));
+}
+
 int main(int argc, char **argv)
 {
+	cl_program program;
+	cl_mem mem;
+	cl_int err;
+
 	native = argc > 1 && strcmp(argv[1], "native") == 0;
 	open_device();
+	program = build(source);
+	mem = clCreateBuffer(context, CL_MEM_READ_WRITE, 64, NULL, &err);
+	OK(err);
 	queues();
 	samplers();
 	memory();
 	destructors();
+	nothing_to_run(program, mem);
+	OK(clReleaseMemObject(mem));
+	OK(clReleaseProgram(program));
 	close_device();
 	return finish();
 }
