@@ -14,8 +14,6 @@ files == 1 {
 
 {
 	sub(/[ \t]+$/, "")
-	# Until OpenCL 2.0 there were no others.
-	sub(/Queue properties \(on host\)/, "Queue properties")
 	match($0, /^ */)
 	inner = RLENGTH == 4
 	if (RLENGTH < 50) {

@@ -20,7 +20,7 @@ struct Options {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Output {
-    /// Which functions of OpenCL 1.2 work, as reStructuredText.
+    /// Which functions of OpenCL 3.0 work, as reStructuredText.
     Coverage,
     /// Every message as it is on the wire, as reStructuredText.
     Wire,
@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let api = Api::load(&options.description)?;
     let text = match options.output {
-        Output::Coverage => coverage::table(&api, (1, 2)),
+        Output::Coverage => coverage::table(&api, (3, 0)),
         Output::Wire => wire::document(&api),
         Output::Protocol => protocol::generate(&api)?,
         Output::Client => client::generate(&api)?,

@@ -8,9 +8,6 @@ use syn::{Ident, Type};
 use crate::expand;
 use crate::model::{Api, Call, Element, Function, Param, Role, Since, Typed};
 
-/// Newest version of the API whose functions the server looks up.
-const NEWEST: (u32, u32) = (1, 2);
-
 /// Source of the server's module: `Vendor`, `dispatch`, and a function for
 /// each message that is not served by hand.
 ///
@@ -101,7 +98,7 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
 
 /// Whether the server looks a function up in the vendor's library.
 pub(crate) fn looked_up(function: &Function) -> bool {
-    matches!(function.since, Since::Core(major, minor) if (major, minor) <= NEWEST)
+    matches!(function.since, Since::Core(..)) && function.forwarded()
 }
 
 fn vendor(api: &Api) -> TokenStream {

@@ -1203,13 +1203,22 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[custom(client = crate::kernel::clone, server = crate::kernel::clone)]
+    #[message(request(source_kernel: Handle, new: Handle), reply())]
     pub fn clCloneKernel(source_kernel: cl_kernel, errcode_ret: *mut cl_int) -> cl_kernel;
 
     #[since(2.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[blocking]
+    #[needs(crate::device::is_newest, CL_INVALID_OPERATION)]
+    #[custom(server = crate::program::create_with_il)]
+    #[check(length != 0, CL_INVALID_VALUE)]
     pub fn clCreateProgramWithIL(
-        context: cl_context, il: *const c_void, length: usize, errcode_ret: *mut cl_int,
+        context: cl_context,
+        #[input(bytes = length)]
+        il: *const c_void,
+        length: usize, errcode_ret: *mut cl_int,
     ) -> cl_program;
 
     #[since(2.1)]
@@ -1221,20 +1230,40 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[needs(crate::device::is_newest, CL_INVALID_OPERATION)]
+    #[check(!device_timestamp.is_null() && !host_timestamp.is_null(), CL_INVALID_VALUE)]
     pub fn clGetDeviceAndHostTimer(
-        device: cl_device_id, device_timestamp: *mut cl_ulong, host_timestamp: *mut cl_ulong,
+        device: cl_device_id,
+        #[output]
+        device_timestamp: *mut cl_ulong,
+        #[output]
+        host_timestamp: *mut cl_ulong,
     ) -> cl_int;
 
     #[since(2.1)]
-    #[stub(CL_INVALID_OPERATION)]
-    pub fn clGetHostTimer(device: cl_device_id, host_timestamp: *mut cl_ulong) -> cl_int;
+    #[call(sync)]
+    #[needs(crate::device::is_newest, CL_INVALID_OPERATION)]
+    #[check(!host_timestamp.is_null(), CL_INVALID_VALUE)]
+    pub fn clGetHostTimer(
+        device: cl_device_id,
+        #[output]
+        host_timestamp: *mut cl_ulong,
+    ) -> cl_int;
 
     #[since(2.1)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[custom(client = crate::kernel::sub_group_info, server = crate::kernel::sub_group_info)]
+    #[message(request(kernel: Handle, device: Handle, param_name: cl_uint, input_value: Option<&'a
+        [u8]>, room: Option<u64>), reply(param_value: &'a [u8], param_value_size: u64))]
     pub fn clGetKernelSubGroupInfo(
-        kernel: cl_kernel, device: cl_device_id, param_name: cl_kernel_sub_group_info,
-        input_value_size: usize, input_value: *const c_void, param_value_size: usize,
+        kernel: cl_kernel,
+        #[optional]
+        device: cl_device_id,
+        param_name: cl_kernel_sub_group_info, input_value_size: usize,
+        #[input(bytes = input_value_size)] #[nullable]
+        input_value: *const c_void,
+        param_value_size: usize,
         param_value: *mut c_void, param_value_size_ret: *mut usize,
     ) -> cl_int;
 
@@ -1245,7 +1274,7 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.2)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[refused(CL_INVALID_OPERATION)]
     pub fn clSetProgramReleaseCallback(
         program: cl_program,
         pfn_notify: Option<unsafe extern "C" fn(program: cl_program, user_data: *mut c_void)>,
@@ -1253,9 +1282,12 @@ unsafe extern "C" {
     ) -> cl_int;
 
     #[since(2.2)]
-    #[stub(CL_INVALID_OPERATION)]
+    #[call(sync)]
+    #[needs(crate::device::is_newest, CL_INVALID_OPERATION)]
     pub fn clSetProgramSpecializationConstant(
-        program: cl_program, spec_id: cl_uint, spec_size: usize, spec_value: *const c_void,
+        program: cl_program, spec_id: cl_uint, spec_size: usize,
+        #[input(bytes = spec_size)]
+        spec_value: *const c_void,
     ) -> cl_int;
 
     #[since(3.0)]

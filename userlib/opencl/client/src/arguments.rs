@@ -49,6 +49,7 @@ impl<'a> Given<'a> {
     }
 }
 
+#[derive(Clone)]
 struct Argument {
     kind: ArgKind,
     /// It was set.
@@ -124,6 +125,7 @@ impl Argument {
 }
 
 /// The arguments of one kernel.
+#[derive(Clone)]
 pub(crate) struct Arguments {
     all: Vec<Argument>,
     /// How many of them have changed.

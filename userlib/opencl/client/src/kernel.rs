@@ -4,7 +4,10 @@
 
 use std::ffi::{c_char, c_void};
 
-use wormhole_opencl_protocol::api::{ClCreateKernel, ClEnqueueNDRangeKernel, ClSetKernelArg, Kind};
+use wormhole_opencl_protocol::api::{
+    ClCloneKernel, ClCreateKernel, ClEnqueueNDRangeKernel, ClGetKernelSubGroupInfo, ClSetKernelArg,
+    Kind,
+};
 use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
@@ -17,7 +20,7 @@ use crate::head::Head;
 use crate::object::Object;
 use crate::registry::{self, New};
 use crate::transfer::Wanted;
-use crate::{connection, input, query};
+use crate::{connection, device, input, query};
 use std::sync::Arc;
 
 fn make(program: &Arc<Object>, kernel_name: &[u8]) -> Result<cl_kernel, cl_int> {
@@ -185,6 +188,71 @@ fn checked(kind: ArgKind, given: &Given<'_>) -> Result<Option<Named>, cl_int> {
             _ => Ok(None),
         },
     }
+}
+
+/// `clCloneKernel`: what its arguments are set to is what those of the other are, whether the
+/// server was told or not.
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn clone(source_kernel: cl_kernel) -> Result<cl_kernel, cl_int> {
+    let source = registry::get(Kind::Kernel, source_kernel as usize)?;
+    if !device::is_newest(&source) {
+        return Err(CL_INVALID_OPERATION);
+    }
+    let arguments = source.head().arguments().as_deref().cloned();
+    let new = New::named(Kind::Kernel, source.parent().cloned().into_iter().collect())?;
+    let request = ClCloneKernel {
+        source_kernel: source.handle(),
+        new: new.handle(),
+    };
+    connection::call(&request, |_| ())?;
+    new.head()
+        .set_arguments(arguments.ok_or(CL_INVALID_KERNEL)?);
+    Ok(new.publish() as cl_kernel)
+}
+
+/// `clGetKernelSubGroupInfo`. By hand, since how many numbers are to be told is what there is
+/// room for.
+///
+/// # Safety
+/// As the specification says.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn sub_group_info(
+    kernel: cl_kernel,
+    device: cl_device_id,
+    param_name: cl_kernel_sub_group_info,
+    input_value_size: usize,
+    input_value: *const c_void,
+    param_value_size: usize,
+    param_value: *mut c_void,
+    param_value_size_ret: *mut usize,
+) -> Result<(), cl_int> {
+    let kernel = registry::get(Kind::Kernel, kernel as usize)?;
+    let device = registry::name_optional(Kind::Device, device as usize)?;
+    if !device::is_newest(&kernel) {
+        return Err(CL_INVALID_OPERATION);
+    }
+    let request = ClGetKernelSubGroupInfo {
+        kernel: kernel.handle(),
+        device,
+        param_name,
+        // SAFETY: the caller promises that many bytes, or null.
+        input_value: unsafe { input::bytes(input_value.cast(), input_value_size, 0) }.ok(),
+        room: (!param_value.is_null()).then_some(param_value_size as u64),
+    };
+    let (value, len) = connection::call(&request, |reply| {
+        (reply.param_value.to_vec(), reply.param_value_size as usize)
+    })?;
+    if !param_value.is_null() {
+        // SAFETY: the caller promises it.
+        unsafe { query::give(&value, param_value_size, param_value, std::ptr::null_mut()) }?;
+    }
+    if !param_value_size_ret.is_null() {
+        // SAFETY: the caller promises it.
+        unsafe { param_value_size_ret.write(len) };
+    }
+    Ok(())
 }
 
 /// `clGetKernelWorkGroupInfo`: the local memory in use is that of arguments, too.

@@ -42,6 +42,7 @@ mod stats;
 mod threads;
 mod transfer;
 mod unload;
+mod version;
 mod volume;
 
 pub use icd::{clGetExtensionFunctionAddress, clIcdGetPlatformIDsKHR};

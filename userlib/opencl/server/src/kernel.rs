@@ -5,15 +5,16 @@ use std::ffi::c_void;
 
 use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::{
-    ClCreateKernel, ClCreateKernelReply, ClEnqueueNDRangeKernel, ClEnqueueNDRangeKernelReply,
-    ClEnqueueTask, ClSetKernelArg, ClSetKernelArgReply, Kind,
+    ClCloneKernel, ClCloneKernelReply, ClCreateKernel, ClCreateKernelReply, ClEnqueueNDRangeKernel,
+    ClEnqueueNDRangeKernelReply, ClEnqueueTask, ClGetKernelSubGroupInfo,
+    ClGetKernelSubGroupInfoReply, ClSetKernelArg, ClSetKernelArgReply, Kind,
 };
 use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::ndrange::{Sizes, DIMENSIONS};
 use wormhole_opencl_protocol::types::{
-    cl_command_queue, cl_event, cl_int, cl_kernel, cl_program, cl_uint,
+    cl_command_queue, cl_device_id, cl_event, cl_int, cl_kernel, cl_program, cl_uint,
 };
 
 use crate::api::{serve, Vendor};
@@ -42,6 +43,71 @@ pub(crate) fn create(s: &mut State, m: ClCreateKernel<'_>) -> Result<Vec<u8>, Re
     };
     s.args.insert(m.new, args.clone());
     Ok(encode(&ClCreateKernelReply { args }))
+}
+
+/// `clCloneKernel`: the other's arguments are this one's, and so is what they could not be set to.
+pub(crate) fn clone(s: &mut State, m: ClCloneKernel) -> Result<Vec<u8>, Refusal> {
+    let call = s.vendor.clCloneKernel.ok_or(CL_INVALID_OPERATION)?;
+    s.objects.vacant_made(m.new)?;
+    let source = s.objects.get(Kind::Kernel, m.source_kernel)? as cl_kernel;
+    let mut status = CL_SUCCESS;
+    // SAFETY: a live kernel.
+    let made = unsafe { call(source, &mut status) };
+    check_made(status, made.is_null())?;
+    s.adopt(Kind::Kernel, m.new, made as usize);
+    let args = s.args.get(&m.source_kernel).cloned();
+    s.args.insert(m.new, args.unwrap_or_default());
+    s.refused.copy(m.source_kernel, m.new);
+    Ok(encode(&ClCloneKernelReply {}))
+}
+
+/// `clGetKernelSubGroupInfo`: of a work-group's size as many dimensions as there is room for.
+pub(crate) fn sub_group_info(
+    s: &mut State,
+    m: ClGetKernelSubGroupInfo<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    let call = s.vendor.clGetKernelSubGroupInfo;
+    let call = call.ok_or(CL_INVALID_OPERATION)?;
+    let kernel = s.objects.get(Kind::Kernel, m.kernel)? as cl_kernel;
+    let device = s.objects.get_optional(Kind::Device, m.device)? as cl_device_id;
+    // Each value is a number, or one for each dimension.
+    let mut value = [0usize; 3];
+    if m.input_value
+        .is_some_and(|input| input.len() > size_of_val(&value))
+    {
+        return Err(CL_INVALID_VALUE.into());
+    }
+    let input = m.input_value.map(Aligned::new);
+    let input: *const c_void = match &input {
+        Some(input) => input.as_ptr().cast(),
+        None => std::ptr::null(),
+    };
+    let (room, place) = match m.room {
+        Some(room) => (
+            native_size(room)?.min(size_of_val(&value)),
+            value.as_mut_ptr().cast(),
+        ),
+        None => (0, std::ptr::null_mut()),
+    };
+    let mut len = 0;
+    // SAFETY: live objects, and lengths as said.
+    check(unsafe {
+        call(
+            kernel,
+            device,
+            m.param_name,
+            m.input_value.map_or(0, <[u8]>::len),
+            input,
+            room,
+            place,
+            &mut len,
+        )
+    })?;
+    let told: Vec<u8> = value.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    Ok(encode(&ClGetKernelSubGroupInfoReply {
+        param_value: &told[..len.min(room)],
+        param_value_size: len as u64,
+    }))
 }
 
 /// More arguments than a kernel has.
@@ -142,6 +208,13 @@ impl Refused {
         refused.extend(set.err().map(|status| (index, status)));
         if refused.is_empty() {
             self.0.remove(&kernel);
+        }
+    }
+
+    /// A kernel has the arguments of another one.
+    fn copy(&mut self, source: Handle, kernel: Handle) {
+        if let Some(refused) = self.0.get(&source).cloned() {
+            self.0.insert(kernel, refused);
         }
     }
 

@@ -14,6 +14,18 @@ const MAX: usize = 64 << 10;
 /// What a kernel must call to print.
 const CALL: &[u8] = b"printf";
 
+/// Of the SPIR-V specification, 2.3 and 3.32.1, and that of OpenCL's extended instructions, 2.7.
+mod spirv {
+    /// Words before the first instruction, which begins with its length and what it does.
+    pub const HEADER: usize = 5;
+    /// Calls a function of a library.
+    pub const EXT_INST: u32 = 12;
+    /// Which one: at this word.
+    pub const CALLED: usize = 4;
+    /// `printf`.
+    pub const PRINTF: u32 = 184;
+}
+
 /// What was printed and not handed over.
 #[derive(Debug, Default)]
 pub(crate) struct Printed {
@@ -46,6 +58,21 @@ impl Printed {
         self.expected |= code.windows(CALL.len()).any(|part| part == CALL);
     }
 
+    /// As [`program`](Printed::program), of a program in SPIR-V, which calls by number.
+    pub(crate) fn program_il(&mut self, code: &[u8]) {
+        let words = code.chunks_exact(size_of::<u32>());
+        let words: Vec<u32> = words
+            .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+            .collect();
+        let mut rest = words.get(spirv::HEADER..).unwrap_or_default();
+        while let Some(first) = rest.first() {
+            let (len, operation) = (first >> 16, first & 0xffff);
+            self.expected |=
+                operation == spirv::EXT_INST && rest.get(spirv::CALLED) == Some(&spirv::PRINTF);
+            rest = rest.get((len as usize).max(1)..).unwrap_or_default();
+        }
+    }
+
     /// What was printed since.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let Some(file) = self.file.as_ref().filter(|_| self.expected) else {
@@ -72,6 +99,27 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn a_program_that_prints_is_found() {
+        let il = |called: u32| {
+            let header = [0x0723_0203, 0x1_0000, 0, 9, 0];
+            let capability = [0x2_0011, 6];
+            let call = [0x6_000c, 1, 2, 3, called, 4];
+            let words = header.into_iter().chain(capability).chain(call);
+            let code: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+            let mut printed = Printed::default();
+            printed.program_il(&code);
+            printed.expected
+        };
+        assert!(il(184));
+        assert!(!il(183));
+        let mut printed = Printed::default();
+        for odd in [&[][..], &[1; 19], &[0; 40], &[0xff; 41]] {
+            printed.program_il(odd);
+        }
+        assert!(!printed.expected);
+    }
 
     #[test]
     fn what_is_printed_is_taken_once_and_in_order() {

@@ -3,8 +3,9 @@
 //! deals in tokens.
 
 use wormhole_opencl_protocol::api::{
-    ClCreateProgramWithBinary, ClCreateProgramWithBinaryReply, ClCreateProgramWithSource,
-    ClCreateProgramWithSourceReply, ClGetProgramInfo, ClGetProgramInfoReply, Kind,
+    ClCreateProgramWithBinary, ClCreateProgramWithBinaryReply, ClCreateProgramWithIL,
+    ClCreateProgramWithSource, ClCreateProgramWithSourceReply, ClGetProgramInfo,
+    ClGetProgramInfoReply, Kind,
 };
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::token;
@@ -13,7 +14,7 @@ use wormhole_opencl_protocol::types::{cl_context, cl_device_id, cl_int, cl_progr
 use crate::api::{serve, Vendor};
 use crate::check::{check, check_len, check_made, encode, Refusal};
 use crate::query;
-use crate::session::State;
+use crate::session::{Locked, State};
 
 /// `clCreateProgramWithSource`.
 pub(crate) fn create_with_source(
@@ -40,6 +41,15 @@ pub(crate) fn create_with_source(
     check_made(status, made.is_null())?;
     s.adopt(Kind::Program, m.new, made as usize);
     Ok(encode(&ClCreateProgramWithSourceReply {}))
+}
+
+/// `clCreateProgramWithIL`.
+pub(crate) fn create_with_il(
+    s: &mut Locked<'_>,
+    m: ClCreateProgramWithIL<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    s.printed.program_il(m.il);
+    serve::clCreateProgramWithIL(s, m)
 }
 
 /// What a binary is for: device name and driver version.
