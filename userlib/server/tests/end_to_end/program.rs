@@ -11,6 +11,15 @@ use crate::daemon::PATIENCE;
 
 /// Compiles a C file, by its path from this crate, and returns the program.
 pub fn compile(source: &str) -> PathBuf {
+    compile_with(source, &[])
+}
+
+/// As [`compile`], but returns a library.
+pub fn compile_library(source: &str) -> PathBuf {
+    compile_with(source, &["-shared", "-fPIC", "-Wl,--no-as-needed"])
+}
+
+fn compile_with(source: &str, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let name = source
         .file_stem()
@@ -25,6 +34,7 @@ pub fn compile(source: &str) -> PathBuf {
     let status = Command::new("cc")
         .args(["-std=c11", "-Wall", "-Wextra", "-Wno-unused", "-O1", "-o"])
         .arg(&program)
+        .args(options)
         .arg(&source)
         .args(["-lOpenCL", "-lm", "-pthread"])
         .status()

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::daemon::{
     library, vendor_environment, Daemon, Transport, ONE_DEVICE, THREADED, TWO_DEVICES,
 };
-use crate::program::{compile, last_line, run, stdout_of};
+use crate::program::{compile, compile_library, last_line, run, stdout_of};
 
 fn on_server(transport: Transport, program: &Path) -> String {
     on_devices(ONE_DEVICE, transport, program)
@@ -248,6 +248,20 @@ fn callbacks_are_called() {
 #[test]
 fn what_came_after_1_2_is_that_of_the_vendor() {
     agrees("tests/end_to_end/newer.c");
+}
+
+#[test]
+fn a_server_of_2_1_is_one_of_1_2() {
+    let program = compile("tests/end_to_end/older.c");
+    let library = compile_library("tests/end_to_end/older_vendor.c");
+    let options = ["--library".as_ref(), library.as_os_str()];
+    let mut daemon = Daemon::start_with(Transport::Tcp, options);
+    let mut command = Command::new(&program);
+    daemon.point(&mut command);
+    let stdout = stdout_of(&run(&mut command));
+    assert_eq!(last_line(&stdout), "all as expected");
+    daemon.wait_for_clean();
+    daemon.stop();
 }
 
 #[test]
