@@ -6,17 +6,17 @@
 # out:	build/pocl-cache/NAME
 # POCL_KERNELLIB_NAME must be the same here and there; sse2 runs on every CPU.
 set -euo pipefail
-build=/wormhole/build
-out=$build/pocl-cache/$1
+out=/wormhole/build/pocl-cache/$1
 shift
 programs=("$@")
-release=$build/target/release
+release=/wormhole/build/target/release
 
-# The programs, the files that they are given, and what makes kernels of theirs.
+# The programs, the files and modules that they are given, and what makes kernels of theirs.
 mapfile -t files < <(for word in ${programs[*]}; do type -P -- "$word" || realpath -qe -- "$word" || :; done)
 key=$({
 	printf '%s\n' "${programs[@]}"
-	cat "${files[@]}" "$0" "$release"/{wormhole-server,libwormhole_opencl.so}
+	cat "${files[@]}" "$0"
+	find /wormhole/userlib/opencl ${PYTHONPATH:+"$PYTHONPATH"} -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 cat
 	dpkg-query -W pocl-opencl-icd
 } | sha256sum)
 if [ "$(cat "$out.of" 2>/dev/null)" = "$key" ]; then
