@@ -30,6 +30,7 @@ wanting_basic() {
 run() {
 	local file=$1 variables=()
 	shift
+	rm -f "$file.xml"
 	while [ "$1" != -- ]; do
 		variables+=("$1")
 		shift
