@@ -73,7 +73,7 @@ take_boots() {
 		mkdir "$logs/$script.begun" 2>/dev/null || continue
 		case $script in
 		run) suite run main_job ;;
-		*) suite "$script" selftests/e2e/boot.sh "$script" "$cpus" ;;
+		*) suite "$script" selftests/e2e/boot.sh "$script" --cpus "$cpus" --timeout 1800 ;;
 		esac
 	done
 }

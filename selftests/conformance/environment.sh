@@ -4,7 +4,7 @@
 conformance=/wormhole/build/conformance
 unpacked=$conformance/root/usr
 export PATH=$unpacked/bin:$PATH
-export LD_LIBRARY_PATH=$unpacked/lib/x86_64-linux-gnu:$unpacked/lib/x86_64-linux-gnu/blas
+export LD_LIBRARY_PATH=$unpacked/lib/x86_64-linux-gnu:$unpacked/lib/x86_64-linux-gnu/blas:$unpacked/lib/x86_64-linux-gnu/lapack
 release=/wormhole/build/target/release
 
 # Compiling is most of the work, so what was compiled once is kept.
@@ -37,3 +37,7 @@ trap end_servers EXIT
 
 # shellcheck disable=SC2034 # used by who sources this
 native=(OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd)
+
+compile_stress() {
+	cc -std=c11 -Wall -Wextra -Werror -O2 -o "$conformance/stress" stress.c -lOpenCL -lm -lpthread
+}

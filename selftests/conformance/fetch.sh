@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # Fetches the programs that judge the OpenCL library, and builds PoCL's tests.
 # usage: fetch.sh		(instant when they are already there)
-# out:	build/conformance/{root,pocl,python}: Debian packages, unpacked; PoCL's tests; what PyPI has
+# out:	build/conformance/{root,pocl,python,python-vm}: Debian packages, unpacked; PoCL's tests; what PyPI has
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=selftests/conformance
@@ -82,15 +82,17 @@ if stale pocl "$key"; then
 	fresh pocl "$key"
 fi
 
-key=$({ cat $here/requirements.txt; "$testbed/enter.sh" python3 --version; } | sha256sum | cut -d' ' -f1)
-if stale python "$key"; then
-	rm -rf build/conformance/python
-	say "conformance: downloading $(sed -n 's/ --hash.*//p' $here/requirements.txt | xargs) from PyPI"
+for python in python python-vm; do
+	requirements=$here/requirements${python#python}.txt
+	key=$({ cat "$requirements"; "$testbed/enter.sh" python3 --version; } | sha256sum | cut -d' ' -f1)
+	stale $python "$key" || continue
+	rm -rf build/conformance/$python
+	say "conformance: downloading $(sed -n 's/ --hash.*//p' "$requirements" | xargs) from PyPI"
 	if ! $testbed/enter.sh env PYTHONPATH=build/conformance/root/usr/lib/python3/dist-packages python3 -m pip install \
 		--quiet --root-user-action ignore --disable-pip-version-check --cache-dir build/debs/pip --no-deps --require-hashes \
-		--target build/conformance/python --requirement $here/requirements.txt >build/log/conformance-pip.log 2>&1; then
+		--target build/conformance/$python --requirement "$requirements" >build/log/conformance-pip.log 2>&1; then
 		tail -n 5 build/log/conformance-pip.log >&2
-		die "cannot install $here/requirements.txt: is PyPI reachable? The output is in build/log/conformance-pip.log"
+		die "cannot install $requirements: is PyPI reachable? The output is in build/log/conformance-pip.log"
 	fi
-	fresh python "$key"
-fi
+	fresh $python "$key"
+done

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . ./environment.sh
 calls=${1:-1000000}
-cc -std=c11 -Wall -Wextra -Werror -O2 -o "$conformance/stress" stress.c -lOpenCL -lm -lpthread
+compile_stress
 test=0
 for way in tcp memfd; do
 	start_server stress-$way $way POCL_MAX_PTHREAD_COUNT=2

@@ -1,18 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# One boot of the Intel host, which runs one of the scripts in host/. Prints the TAP streams that this leaves.
-# usage: boot.sh SCRIPT [CPUS]		(after stage.sh)
+# Boots the Intel host, runs one of the scripts in e2e/host there, and prints the TAP streams that it leaves.
+# usage: boot.sh SCRIPT [OPTION...]	SCRIPT without .sh; options are testbed/run.sh's
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-script=$1 cpus=${2:-1}
-status=0
+script=$1
+shift
 # How much is to be done, if somebody says it, is said on the host too.
 mapfile -t amounts < <(env | grep -E '^WORMHOLE_(ROUNDS|BOOTS)=')
-
-rm -rf "build/run/$script/out"
-selftests/testbed/run.sh --name "$script" --cpus "$cpus" --timeout 1800 -- \
-	env "${amounts[@]}" "/usr/lib/wormhole/$script.sh" >&2 || status=1
-streams=(build/run/"$script"/out/*.tap)
+out=build/run/$script/out
+rm -rf "$out"
+status=0
+selftests/testbed/run.sh --name "$script" "$@" -- env "${amounts[@]}" "/usr/lib/wormhole/$script.sh" >&2 || status=1
+streams=("$out"/*.tap)
 if [ -e "${streams[0]}" ]; then
 	cat "${streams[@]}"
 else

@@ -105,10 +105,12 @@ start_relay() {
 	wait_for 30 "the relay to listen" grep -qs listening /out/relay.log
 }
 
-# pair_up [--network]: with it, the VMs reach each other by IP, too, and wormhole-server by every transport
+# pair_up [--network] [OPTION...]: options are wormhole-server's. With --network the VMs reach each other by IP, too, and
+# wormhole-server by every transport.
 pair_up() {
 	local server=() client=() listen=()
 	if [ "${1:-}" = --network ]; then
+		shift
 		server=(--network $server_address/24)
 		client=(--network $client_address/24)
 		listen=(--ring $device --vsock $port --tcp $server_address:$port)
@@ -125,5 +127,5 @@ pair_up() {
 	load_guest server
 	load_guest client
 	read_less_ahead
-	start_server "${listen[@]}"
+	start_server "${listen[@]}" "$@"
 }
