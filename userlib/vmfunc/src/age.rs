@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::lock;
 
 /// Time between two looks: a batch is delivered when it is one to two of these old.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(20);
 /// Longest that [`Watch::end`] waits for the thread.
 const PATIENCE: Duration = Duration::from_secs(1);
 
