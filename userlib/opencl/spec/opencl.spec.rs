@@ -191,6 +191,7 @@ unsafe extern "C" {
 
     #[since(1.0)]
     #[call(sync)]
+    #[custom(client = crate::image::formats)]
     pub fn clGetSupportedImageFormats(
         context: cl_context, flags: cl_mem_flags, image_type: cl_mem_object_type,
         num_entries: cl_uint,

@@ -19,7 +19,7 @@ use crate::object::{Object, Shadow};
 use crate::registry::{self, New};
 use crate::transfer::Wanted;
 use crate::volume::{Triple, Volume, Whole};
-use crate::{connection, input};
+use crate::{connection, input, query};
 
 /// What the client must know of an image.
 #[derive(Debug, Clone, Copy)]
@@ -202,6 +202,44 @@ fn agreed_element(format: &cl_image_format, said: u64) -> Result<usize, cl_int> 
         // One of the vendor's own.
         None => Err(CL_IMAGE_FORMAT_NOT_SUPPORTED),
     }
+}
+
+/// `clGetSupportedImageFormats`. By hand, as images of formats whose elements' size only the vendor
+/// knows cannot be made, see [`agreed_element`].
+///
+/// # Safety
+/// As the specification says.
+pub(crate) unsafe fn formats(
+    context: cl_context,
+    flags: cl_mem_flags,
+    image_type: cl_mem_object_type,
+    num_entries: cl_uint,
+    image_formats: *mut cl_image_format,
+    num_image_formats: *mut cl_uint,
+) -> Result<(), cl_int> {
+    // SAFETY: the caller promises a context or what is none; there is room as said.
+    let ask = |max, list, count| unsafe {
+        marshal::clGetSupportedImageFormats(context, flags, image_type, max, list, count)
+    };
+    query::check_list(
+        num_entries,
+        image_formats.is_null(),
+        num_image_formats.is_null(),
+    )?;
+    let mut count = 0;
+    ask(0, std::ptr::null_mut(), &mut count)?;
+    let unknown = cl_image_format {
+        image_channel_order: 0,
+        image_channel_data_type: 0,
+    };
+    // No more than a message holds.
+    let mut list = vec![unknown; count as usize];
+    if count > 0 {
+        ask(count, list.as_mut_ptr(), std::ptr::null_mut())?;
+    }
+    list.retain(|format| element_size(format).is_some());
+    // SAFETY: the caller promises it.
+    unsafe { query::give_list(&list, num_entries, image_formats, num_image_formats) }
 }
 
 /// `clCreateImage`. By hand, since a description of an image is part numbers, part

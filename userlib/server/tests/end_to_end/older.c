@@ -54,11 +54,32 @@ static void functions(void)
 	OK(clReleaseProgram(program));
 }
 
+/* Only those that images can be made of. */
+static void formats(void)
+{
+	cl_image_format list[256];
+	cl_uint count;
+
+	OK(clGetSupportedImageFormats(context, CL_MEM_READ_WRITE, CL_MEM_OBJECT_IMAGE2D, 0, NULL, &count));
+	EXPECT(count > 0 && count <= 256);
+	OK(clGetSupportedImageFormats(context, CL_MEM_READ_WRITE, CL_MEM_OBJECT_IMAGE2D, count, list, NULL));
+	for (cl_uint i = 0; i < count; i++) {
+		const cl_image_desc desc = { .image_type = CL_MEM_OBJECT_IMAGE2D,
+					     .image_width = 4, .image_height = 4 };
+		cl_int err;
+		cl_mem image = clCreateImage(context, CL_MEM_READ_WRITE, &list[i], &desc, NULL, &err);
+
+		OK(err);
+		OK(clReleaseMemObject(image));
+	}
+}
+
 int main(void)
 {
 	open_device();
 	versions();
 	functions();
+	formats();
 	close_device();
 	return finish();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 /*
- * A vendor's library of OpenCL 2.1: another one that says so of its platforms and devices, and
- * that has functions for those who do not look, which must not be called.
+ * A vendor's library of OpenCL 2.1: another one that says so of its platforms and devices, that
+ * has functions for those who do not look, which must not be called, and formats of its own.
  */
 #define _GNU_SOURCE
 #define CL_TARGET_OPENCL_VERSION 300
@@ -38,6 +38,26 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info name, size_t size, vo
 
 	if (name == CL_DEVICE_VERSION)
 		edit(status, value);
+	return status;
+}
+
+/* Lists a format of its own first. */
+cl_int clGetSupportedImageFormats(cl_context context, cl_mem_flags flags, cl_mem_object_type type,
+				  cl_uint max, cl_image_format *list, cl_uint *count)
+{
+	cl_int (*next)(cl_context, cl_mem_flags, cl_mem_object_type, cl_uint, cl_image_format *,
+		       cl_uint *) = dlsym(RTLD_NEXT, "clGetSupportedImageFormats");
+	cl_int status;
+
+	if (list != NULL && max > 0) {
+		list->image_channel_order = 0x40000000;
+		list->image_channel_data_type = CL_FLOAT;
+		list++;
+		max--;
+	}
+	status = next(context, flags, type, max, max > 0 ? list : NULL, count);
+	if (status == CL_SUCCESS && count != NULL)
+		++*count;
 	return status;
 }
 
