@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use crate::calls::Addition;
-use crate::opencl::Device;
+use crate::opencl::{Buffer, Device, Queue};
 use crate::rounds::{Bench, Unit};
 use crate::{ticks, Result};
 
@@ -37,18 +37,53 @@ pub fn run(bench: &Bench, device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// What a thread of a burst writes, again and again: enough for others to be let run in the middle
+/// of it.
+struct Transfer {
+    queue: Queue,
+    buffer: Buffer,
+    data: Vec<u8>,
+}
+
+const TRANSFER: usize = 256 << 10;
+
+impl Transfer {
+    fn new(device: &Device, number: usize) -> Result<Self> {
+        Ok(Transfer {
+            queue: device.queue()?,
+            buffer: device.buffer(TRANSFER)?,
+            data: (0..TRANSFER)
+                .map(|i| (i * (2 * number + 1)) as u8)
+                .collect(),
+        })
+    }
+
+    fn write(&self) -> Result<()> {
+        self.queue.write(&self.buffer, &self.data)
+    }
+
+    fn check(&self) -> Result<()> {
+        let mut seen = vec![0; TRANSFER];
+        self.queue.read(&self.buffer, &mut seen)?;
+        match seen == self.data {
+            true => Ok(()),
+            false => Err("a transfer arrived as another one".into()),
+        }
+    }
+}
+
 /// As many threads as there can be, each time that a line comes in; between them nothing.
 pub fn bursts(device: &Device) -> Result<()> {
-    const CALLS: u64 = 800;
+    const CALLS: u64 = 64;
     let number = THREADS[THREADS.len() - 1];
-    let mut additions = (0..number)
-        .map(|_| Addition::new(device))
+    let mut transfers = (0..number)
+        .map(|number| Transfer::new(device, number))
         .collect::<Result<Vec<_>>>()?;
     for line in std::io::stdin().lines() {
         line?;
-        at_once(&mut additions, CALLS, Addition::add)?;
-        for addition in &additions {
-            addition.check()?;
+        at_once(&mut transfers, CALLS, Transfer::write)?;
+        for transfer in &transfers {
+            transfer.check()?;
         }
         println!("burst: threads={number} verified=yes");
     }
@@ -56,24 +91,20 @@ pub fn bursts(device: &Device) -> Result<()> {
 }
 
 /// `count` calls, divided among threads. Returns the ticks from the first one's start to the last one's end.
-fn at_once(
-    additions: &mut [Addition],
-    count: u64,
-    call: fn(&Addition) -> Result<()>,
-) -> Result<u64> {
-    let threads = additions.len() as u64;
-    let ready = Barrier::new(additions.len());
+fn at_once<T: Send>(each: &mut [T], count: u64, call: fn(&T) -> Result<()>) -> Result<u64> {
+    let threads = each.len() as u64;
+    let ready = Barrier::new(each.len());
     thread::scope(|scope| {
         let workers: Vec<_> = (0..)
-            .zip(additions)
-            .map(|(index, addition)| {
+            .zip(each)
+            .map(|(index, its)| {
                 // Together as many as were wanted.
                 let share = count / threads + u64::from(index < count % threads);
                 let ready = &ready;
                 scope.spawn(move || {
                     ready.wait();
                     let start = ticks::now();
-                    let done = (0..share).try_for_each(|_| call(addition));
+                    let done = (0..share).try_for_each(|_| call(its));
                     done.map_err(|error| error.to_string())?;
                     std::result::Result::<_, String>::Ok((start, ticks::now()))
                 })
