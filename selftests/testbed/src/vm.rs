@@ -418,7 +418,7 @@ fn next_cid() -> Result<u32> {
 }
 
 /// The CPU's time-stamp counter: instructions, on an emulated host with one CPU.
-fn time_stamp() -> u64 {
+pub fn time_stamp() -> u64 {
     // SAFETY: every x86-64 CPU has RDTSC, and Linux lets every process use it.
     unsafe { std::arch::x86_64::_rdtsc() }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use clap::{Args, Parser, Subcommand};
 use wormhole_testbed::channel::Request;
-use wormhole_testbed::vm::{standard_input, Options, Vm};
+use wormhole_testbed::vm::{standard_input, time_stamp, Options, Vm};
 
 /// Start virtual machines on the testbed's Intel host and run commands in them.
 ///
@@ -76,6 +76,8 @@ enum Sub {
         #[arg(long)]
         stat: Option<String>,
     },
+    /// Print the host's time-stamp counter
+    Ticks,
 }
 
 #[derive(Args)]
@@ -200,6 +202,7 @@ fn run(command: Sub) -> Result<u8> {
         Sub::Gone { name, timeout } => Vm::find(&name)?.wait_gone(Duration::from_secs(timeout))?,
         Sub::Pid { name } => println!("{}", Vm::find(&name)?.pid()),
         Sub::Cid { name } => println!("{}", Vm::find(&name)?.cid()),
+        Sub::Ticks => println!("{}", time_stamp()),
         Sub::Exits { name, stat } => {
             let vm = Vm::find(&name)?;
             println!(
