@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use wormhole_delegate::{CallError, Called};
@@ -158,6 +158,8 @@ impl<D: Delegate> Ages for VmfuncClient<D> {
         };
         let begun = !front.batch.is_empty();
         match front.age.look(begun, seen) {
+            // Another time.
+            Finding::Old if self.is_ahead(front.ahead) => true,
             Finding::Old => {
                 let sent = self
                     .check(&[])
@@ -216,7 +218,7 @@ impl<D: Delegate> VmfuncClient<D> {
     /// As [`Client::post`].
     pub(crate) fn post(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
         let len = self.check(request)?;
-        let kept = self.keep(&mut lock(&self.front), len, request);
+        let kept = self.keep(len, request);
         self.noting_failure(kept)
     }
 
@@ -239,7 +241,7 @@ impl<D: Delegate> VmfuncClient<D> {
     pub(crate) fn wait(&self, request: &[IoSlice<'_>], reply: &mut Vec<u8>) -> Result<(), Error> {
         self.check(request)?;
         let answered = self
-            .deliver_posted(&mut lock(&self.front))
+            .deliver_posted(&mut self.front())
             .and_then(|()| self.call_by_ring(request, reply));
         self.noting_failure(answered)
     }
@@ -300,14 +302,16 @@ impl<D: Delegate> VmfuncClient<D> {
         self.by_ring.load(Ordering::Relaxed)
     }
 
-    fn keep(&self, front: &mut Front, len: u32, request: &[IoSlice<'_>]) -> Result<(), Error> {
+    fn keep(&self, len: u32, request: &[IoSlice<'_>]) -> Result<(), Error> {
         let lane = self.areas.shared();
-        if !front.batch.has_room(lane.size(), len) {
-            self.deliver_posted(front)?;
-        }
-        if self.goes_by_ring() {
-            self.await_ahead(front);
-            return self.post_by_ring(request);
+        let mut front = lock(&self.front);
+        if self.goes_by_ring() || !front.batch.has_room(lane.size(), len) {
+            drop(front);
+            front = self.front();
+            self.deliver_posted(&mut front)?;
+            if self.goes_by_ring() {
+                return self.post_by_ring(request);
+            }
         }
         let function = function_of(request);
         self.counts.add(function, Count::Posted);
@@ -317,7 +321,6 @@ impl<D: Delegate> VmfuncClient<D> {
             }
             return Ok(());
         }
-        self.await_ahead(front);
         let answer = self.carry_out(lane, &mut front.batch, Kind::Posted, len, request)?;
         front.batch.clear();
         match answer {
@@ -333,11 +336,10 @@ impl<D: Delegate> VmfuncClient<D> {
         request: &[IoSlice<'_>],
         reply: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let mut locked = lock(&self.front);
+        let mut locked = self.front();
         let front = &mut *locked;
         let lane = self.areas.shared();
         let function = function_of(request);
-        self.await_ahead(front);
         if self.home.next(function) {
             self.deliver_posted(front)?;
             drop(locked);
@@ -368,9 +370,8 @@ impl<D: Delegate> VmfuncClient<D> {
         reply: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let function = function_of(request);
-        let mut locked = lock(&self.front);
+        let mut locked = self.front();
         let front = &mut *locked;
-        self.await_ahead(front);
         let own = match self.goes_by_ring() || self.home.next(function) {
             true => None,
             false => self.own_lane()?,
@@ -426,16 +427,24 @@ impl<D: Delegate> VmfuncClient<D> {
         })
     }
 
-    /// Waits until it has.
-    fn await_ahead(&self, front: &mut Front) {
-        let lane = front.ahead.take();
+    /// What the shared lane holds, when nothing is ahead of it. Without it meanwhile: who is ahead
+    /// needs it for his next request, and would in turn be waited for then.
+    fn front(&self) -> MutexGuard<'_, Front> {
         let mut turns = 0u32;
-        while self.is_ahead(lane) {
-            turns = turns.saturating_add(1);
-            match turns {
-                0..SPINS => std::hint::spin_loop(),
-                SPINS..YIELDS => std::thread::yield_now(),
-                _ => std::thread::sleep(PAUSE),
+        loop {
+            let front = lock(&self.front);
+            let ahead = front.ahead;
+            if !self.is_ahead(ahead) {
+                return front;
+            }
+            drop(front);
+            while self.is_ahead(ahead) {
+                turns = turns.saturating_add(1);
+                match turns {
+                    0..SPINS => std::hint::spin_loop(),
+                    SPINS..YIELDS => std::thread::yield_now(),
+                    _ => std::thread::sleep(PAUSE),
+                }
             }
         }
     }
@@ -454,8 +463,7 @@ impl<D: Delegate> VmfuncClient<D> {
     }
 
     fn send(&self) -> Result<(), Error> {
-        let front = &mut *lock(&self.front);
-        self.deliver_posted(front)?;
+        self.deliver_posted(&mut self.front())?;
         match self.goes_by_ring() {
             true => self.ring.flush(),
             false => Ok(()),
@@ -540,9 +548,8 @@ impl<D: Delegate> VmfuncClient<D> {
         }
     }
 
-    /// Has the server carry out what was posted.
+    /// Has the server carry out what was posted, when nothing is ahead of it.
     fn deliver_posted(&self, front: &mut Front) -> Result<(), Error> {
-        self.await_ahead(front);
         if front.batch.is_empty() {
             return Ok(());
         }
