@@ -99,6 +99,7 @@ machine_lane() {
 	suite userlib "$enter" cargo test $user --workspace --locked --no-fail-fast
 	suite conformance selftests/conformance/run.sh
 	suite testbed "$enter" bash -c "cd selftests/testbed && cargo test --locked --no-fail-fast"
+	suite opencl-bench "$enter" bash -c "cd selftests/opencl && cargo test --locked --no-fail-fast"
 	suite gate "$enter" bash -c "cd selftests/gate && cargo test --locked --no-fail-fast"
 	suite loom "$enter" selftests/loom.sh
 	suite kernel-logic "$enter" selftests/kernel_logic.sh

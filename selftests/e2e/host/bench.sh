@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # What calls cost, on the Intel host, between processes of two Linux VMs and in bare VMs: a table, and the same as JSON.
 set -euo pipefail
-. "$(dirname "$0")/pair.sh"
+here=$(dirname "$0")
+. "$here/pair.sh"
+. "$here/clients.sh"
 rows=/out/delegate.rows
 pairing=/sys/kernel/debug/wormhole/1
 
@@ -11,20 +13,20 @@ guest_exits() {
 	echo $(($(<"$pairing/$1_exits") - $(<"$pairing/$1_interrupt_exits")))
 }
 
-# Nanoseconds that both VMs' processes have run so far
+# run_time VM...: nanoseconds that their processes have run so far
 run_time() {
-	local role
-	for role in server client; do
-		cat "/proc/$(vm pid $role)"/task/*/schedstat
+	local vm
+	for vm in "$@"; do
+		cat "/proc/$(vm pid "$vm")"/task/*/schedstat
 	done | awk '{ sum += $1 } END { printf "%.0f", sum }'
 }
 
-# Both VMs have less than 2 % of a CPU to do: after booting they are busy for a while.
+# idle VM...: they have less than 2 % of a CPU to do: after booting they are busy for a while.
 idle() {
 	local before
-	before=$(run_time)
+	before=$(run_time "$@")
 	sleep 1
-	[ $(($(run_time) - before)) -lt 20000000 ]
+	[ $(($(run_time "$@") - before)) -lt 20000000 ]
 }
 
 # with_counters FUNCTION VM [OPTION...] -- COMMAND...: a program that asks for counters in between, by a line "counters".
@@ -54,7 +56,7 @@ linux_vms() {
 	local server_log=/out/delegate-bench.log
 	vm exec server --detach $server_log -- $lib/wormhole-delegate-bench server
 	wait_for 60 "wormhole-delegate-bench to serve" vm exec server -- grep -q serving $server_log
-	wait_for 60 "the VMs to be idle" idle
+	wait_for 60 "the VMs to be idle" idle server client
 	with_counters delegate_counters client -- $lib/wormhole-delegate-bench client >$rows
 }
 
@@ -76,7 +78,7 @@ opencl_by() {
 	shift 2
 	# To copy megabytes by these takes minutes here.
 	[[ $way != tcp && $way != vsock ]] || part=(--calls)
-	wait_for 60 "the VMs to be idle" idle
+	wait_for 60 "the VMs to be idle" idle server client
 	note "OpenCL, $way"
 	# It takes minutes: the console hears which rows are there.
 	with_counters opencl_counters "$vm" "$@" -- $lib/wormhole-opencl-bench --counters "${part[@]}" |
@@ -85,7 +87,7 @@ opencl_by() {
 }
 
 opencl() {
-	local found=() way environment
+	local way environment
 	read_less_ahead
 	opencl_by native server "${pocl[@]}"
 	start_server --ring $device --vsock $port --tcp $server_address:$port
@@ -94,10 +96,10 @@ opencl() {
 		read -ra environment <<<"WORMHOLE_TRANSPORT=$way"
 		opencl_by "${way%% *}" client "${environment[@]/#/--env=}"
 	done
-	$lib/wormhole-opencl-compare "${found[@]}" >>$rows
 }
 
 modprobe kvm_intel
+found=()
 note "two Linux VMs"
 load_module
 start_serve
@@ -113,6 +115,17 @@ vm stop client server
 kill -TERM "$serve_pid"
 wait "$serve_pid"
 rmmod wormhole
+
+note "${#clients[@]} client VMs of one server VM"
+load_module
+pair_up_clients "${clients[@]}"
+wait_for 60 "the VMs to be idle" idle server "${clients[@]}"
+clients_together >>/out/opencl-vmfunc.found
+vm stop "${clients[@]}" server
+kill -TERM "${services[@]}"
+wait "${services[@]}"
+rmmod wormhole
+$lib/wormhole-opencl-compare "${found[@]}" >>$rows
 
 note "bare VMs"
 load_module

@@ -53,6 +53,11 @@ start_vm() {
 	vm start "$1" --image "$1" --ivshmem $run_dir/gpu0."$1".sock "${@:2}"
 }
 
+# start_client NAME PAIRING
+start_client() {
+	vm start "$1" --image client --memory 256 --ivshmem "$run_dir/$2.client.sock"
+}
+
 # load_guest VM
 load_guest() {
 	vm exec "$1" -- insmod $lib/wormhole_guest.ko
@@ -128,4 +133,26 @@ pair_up() {
 	load_guest client
 	read_less_ahead
 	start_server "${listen[@]}" "$@"
+}
+
+# pair_up_clients NAME...: these client VMs of one server VM, whose pairings are gpu0, gpu1 and so on. The processes that
+# serve those are ${services[@]}. After load_module.
+pair_up_clients() {
+	local clients=("$@") last=$(($# - 1)) number devices=()
+	services=()
+	for number in "${!clients[@]}"; do
+		start_serve "gpu$number" || return 1
+		services+=("$serve_pid")
+		[ "$number" = 0 ] || devices+=(--ivshmem "$run_dir/gpu$number.server.sock")
+	done
+	note "starting the server VM, with $# pairings"
+	start_vm server "${devices[@]}" && vm wait server && load_guest server || return 1
+	for number in "${!clients[@]}"; do
+		note "starting ${clients[number]}"
+		start_client "${clients[number]}" "gpu$number" && vm wait "${clients[number]}" && load_guest "${clients[number]}" || return 1
+		wait_for 60 "wormholectl to pair the VMs of gpu$number" paired "gpu$number" || return 1
+	done
+	read_less_ahead
+	# It finds all, and this is the last one.
+	device=/dev/wormhole_guest$last start_server
 }

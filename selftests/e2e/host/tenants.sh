@@ -10,11 +10,6 @@ some=40
 many=200
 endless=1000000
 
-# start_client NAME PAIRING
-start_client() {
-	vm start "$1" --image client --memory 256 --ivshmem "$run_dir/$2.client.sock"
-}
-
 # start_replay VM STEPS: a training in the background, which fails rather than go by messages; its output is in
 # /out/VM.log, and the process that waits for it is $replay.
 start_replay() {
@@ -90,25 +85,6 @@ everything_ends() {
 tests=(both_train unpaired client_qemu_killed it_comes_back everything_ends)
 [ $# = 0 ] || tests=("$@")
 
-bring_up() {
-	services=()
-	for pairing in gpu0 gpu1; do
-		start_serve $pairing || return 1
-		services+=("$serve_pid")
-	done
-	start_vm server --ivshmem $run_dir/gpu1.server.sock && start_client client gpu0 && start_client client2 gpu1 || return 1
-	for pairing in gpu0 gpu1; do
-		wait_for 60 "wormholectl to pair the VMs of $pairing" paired $pairing || return 1
-	done
-	vm wait server client client2 || return 1
-	for guest in server client client2; do
-		load_guest $guest || return 1
-	done
-	read_less_ahead
-	# It finds both, and this is the last one.
-	device=/dev/wormhole_guest1 start_server
-}
-
 # The stream goes to the console and, whole, to the build machine.
 exec > >(tee /out/tenants.tap)
 load_module || exit 1
@@ -116,7 +92,7 @@ if ! wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
 	echo '1..0 # SKIP this CPU has no VMFUNC'
 	exit
 fi
-bring_up || exit 1
+pair_up_clients client client2 || exit 1
 echo "1..${#tests[@]}"
 for test in "${tests[@]}"; do
 	note "$test"

@@ -143,3 +143,18 @@ pub fn launch(bench: &Bench, addition: &Addition) -> Result<()> {
     })?;
     addition.check()
 }
+
+/// As many additions as each line that comes in says; between them nothing.
+pub fn additions(device: &Device) -> Result<()> {
+    let addition = Addition::new(device)?;
+    for line in std::io::stdin().lines() {
+        let line = line?;
+        let count: u64 = line
+            .parse()
+            .map_err(|_| format!("\"{line}\" is no number of additions"))?;
+        (0..count).try_for_each(|_| addition.add())?;
+        addition.check()?;
+        println!("additions: count={count} verified=yes");
+    }
+    Ok(())
+}

@@ -5,6 +5,7 @@
 //!     wormhole-opencl-bench --replay STEPS
 //!     wormhole-opencl-bench --times
 //!     wormhole-opencl-bench --bursts
+//!     wormhole-opencl-bench --additions
 //!
 //! An ordinary OpenCL program, which takes the first device that the ICD loader finds. It prints what `rounds.rs` says.
 //! With --calls it leaves out long transfers, maps and threads. With --counters somebody must answer when it asks for
@@ -12,7 +13,8 @@
 //! each one's loss and ends with the line "replay: steps=STEPS verified=yes". With --times it prints "times: FIRST LAST",
 //! what the device's clock said at the begin of some commands and at their end.
 //! With --bursts it has many threads call at once for each line of its standard input, and then says
-//! "burst: threads=THREADS verified=yes".
+//! "burst: threads=THREADS verified=yes". With --additions each line is a number: it adds so often in one thread, waits
+//! for each sum, and then says "additions: count=COUNT verified=yes".
 
 mod calls;
 mod counters;
@@ -73,10 +75,11 @@ fn main() -> ExitCode {
         ["--counters", "--calls"] => Meter::new().and_then(|meter| measure(meter, true)),
         ["--replay", steps] => replay(steps),
         ["--bursts"] => open().and_then(|device| threads::bursts(&device)),
+        ["--additions"] => open().and_then(|device| calls::additions(&device)),
         ["--times"] => open().and_then(|device| times::print(&device)),
         _ => {
             eprintln!(
-                "usage: wormhole-opencl-bench [--counters] [--calls] | --replay STEPS | --times | --bursts"
+                "usage: wormhole-opencl-bench [--counters] [--calls] | --replay STEPS | --times | --bursts | --additions"
             );
             return ExitCode::from(2);
         }

@@ -10,7 +10,7 @@ mod targets;
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{json, Value};
 
 use found::{Found, Row};
 
@@ -22,16 +22,63 @@ fn name(work: &str, way: &str) -> String {
     format!("OpenCL: {work}, {way}")
 }
 
-/// What a row is compared with: several threads with one, all else with the same work natively.
-fn baseline(row: &Row, way: &str) -> Option<String> {
-    match row.work.strip_suffix(" threads") {
-        Some(start) => {
-            let what = start.trim_end_matches(|c: char| c.is_ascii_digit());
-            Some(name(&format!("{what}1 thread"), way))
-        }
+/// The work of one, where several threads or client VMs work at once.
+fn alone(work: &str) -> Option<String> {
+    ["thread", "client VM"].iter().find_map(|who| {
+        let start = work.strip_suffix(&format!(" {who}s"))?;
+        let what = start.trim_end_matches(|c: char| c.is_ascii_digit());
+        Some(format!("{what}1 {who}"))
+    })
+}
+
+/// What a row is compared with: several threads or client VMs with one, all else with the same work natively.
+fn baseline(row: &Row, way: &str, native: &Found) -> Option<String> {
+    match alone(&row.work) {
+        Some(one) => Some(name(&one, way)),
         None if way == NATIVE => None,
-        None => Some(name(&row.work, NATIVE)),
+        None => native
+            .row(&row.work)
+            .is_ok()
+            .then(|| name(&row.work, NATIVE)),
     }
+}
+
+/// Each once; those that were done natively come first.
+fn works<'a>(native: &'a Found, ways: &'a [Found]) -> Vec<&'a str> {
+    let mut works = Vec::new();
+    for row in std::iter::once(native)
+        .chain(ways)
+        .flat_map(|found| &found.rows)
+    {
+        if !works.contains(&row.work.as_str()) {
+            works.push(&row.work);
+        }
+    }
+    works
+}
+
+/// A line for each work and way.
+fn lines(ways: &[Found]) -> Result<Vec<Value>> {
+    let native = ways
+        .iter()
+        .find(|found| found.way == NATIVE)
+        .ok_or("nothing was found natively")?;
+    let mut lines = Vec::new();
+    for work in works(native, ways) {
+        for found in ways {
+            // Not all can be done by each way, or was asked for.
+            let Ok(row) = found.row(work) else { continue };
+            lines.push(json!({
+                "name": name(work, &found.way),
+                "unit": row.unit,
+                "values": row.values,
+                "baseline": baseline(row, &found.way, native),
+                "exits": row.exits,
+                "vmfuncs": row.vmfuncs,
+            }));
+        }
+    }
+    Ok(lines)
 }
 
 fn run(arguments: &[String]) -> Result<()> {
@@ -44,26 +91,10 @@ fn run(arguments: &[String]) -> Result<()> {
             Found::read(way, file).map_err(|error| format!("{file}: {error}").into())
         })
         .collect::<Result<Vec<_>>>()?;
-    let native = ways
-        .iter()
-        .find(|found| found.way == NATIVE)
-        .ok_or("nothing was found natively")?;
-    for work in native.rows.iter().map(|row| &row.work) {
-        for found in &ways {
-            // A way by which it would take too long was not asked for all.
-            let Ok(row) = found.row(work) else { continue };
-            let line = json!({
-                "name": name(work, &found.way),
-                "unit": row.unit,
-                "values": row.values,
-                "baseline": baseline(row, &found.way),
-                "exits": row.exits,
-                "vmfuncs": row.vmfuncs,
-            });
-            println!("{line}");
-        }
+    for line in lines(&ways)?.iter().chain(&targets::lines(&ways)?) {
+        println!("{line}");
     }
-    targets::print(&ways)
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -78,5 +109,52 @@ fn main() -> ExitCode {
             eprintln!("wormhole-opencl-compare: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(way: &str, works: &[&str]) -> Found {
+        let row = |work: &&str| Row {
+            work: (*work).to_owned(),
+            unit: String::new(),
+            values: vec![1.0],
+            exits: None,
+            vmfuncs: None,
+        };
+        Found {
+            way: way.to_owned(),
+            rows: works.iter().map(row).collect(),
+        }
+    }
+
+    #[test]
+    fn what_rows_are_compared_with() {
+        let native = found(NATIVE, &["add", "add, 1 thread", "add, 16 threads"]);
+        let other = found("other", &["add", "add, 1 client VM", "add, 2 client VMs"]);
+        let lines = lines(&[other, native]).unwrap();
+        let names: Vec<_> = lines
+            .iter()
+            .map(|line| (line["name"].as_str().unwrap(), line["baseline"].as_str()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("OpenCL: add, other", Some("OpenCL: add, native")),
+                ("OpenCL: add, native", None),
+                ("OpenCL: add, 1 thread, native", None),
+                (
+                    "OpenCL: add, 16 threads, native",
+                    Some("OpenCL: add, 1 thread, native")
+                ),
+                ("OpenCL: add, 1 client VM, other", None),
+                (
+                    "OpenCL: add, 2 client VMs, other",
+                    Some("OpenCL: add, 1 client VM, other")
+                ),
+            ]
+        );
     }
 }
