@@ -283,8 +283,12 @@ carriers() {
 	vm exec server -- sh -c 'grep -l "^carrier" /proc/"$(pgrep -P "$(pgrep -o -x wormhole-server)")"/task/*/comm | wc -l'
 }
 
+# Also says how many there are: the console must not be silent for minutes, which is how long it takes on an emulated host.
 two_carriers() {
-	[ "$(carriers)" = 2 ]
+	local now
+	now=$(carriers)
+	note "$now carriers"
+	[ "$now" = 2 ]
 }
 
 bursts() {
@@ -302,10 +306,8 @@ carriers_come_and_go() {
 	program=$!
 	for burst in 1 2; do
 		echo >&"$to"
-		# Also so that the console is not silent for minutes, which is how long this takes on an emulated host.
-		wait_for 300 "the threads' calls" bursts $burst && note "burst $burst: $(carriers) carriers" &&
-			[ "$(carriers)" -gt 2 ] && wait_for 60 "the carriers to go" two_carriers || good=1
-		note "burst $burst: $(carriers) carriers are left"
+		wait_for 300 "the threads' calls" bursts $burst && note "burst $burst is over" && ! two_carriers &&
+			wait_for 60 "the carriers to go" two_carriers || good=1
 	done
 	exec {to}>&-
 	rm $lines
