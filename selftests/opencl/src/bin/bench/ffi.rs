@@ -31,6 +31,7 @@ opaque! {
 }
 
 pub const CL_SUCCESS: cl_int = 0;
+pub const CL_COMPLETE: cl_int = 0;
 pub const CL_FALSE: cl_bool = 0;
 pub const CL_TRUE: cl_bool = 1;
 pub const CL_DEVICE_TYPE_ALL: cl_bitfield = 0xffff_ffff;
@@ -126,6 +127,9 @@ unsafe extern "C" {
         param_value: *mut c_void,
         param_value_size_ret: *mut usize,
     ) -> cl_int;
+    pub fn clCreateUserEvent(context: cl_context, errcode_ret: *mut cl_int) -> cl_event;
+    pub fn clSetUserEventStatus(event: cl_event, execution_status: cl_int) -> cl_int;
+    pub fn clWaitForEvents(num_events: cl_uint, event_list: *const cl_event) -> cl_int;
     pub fn clReleaseEvent(event: cl_event) -> cl_int;
     pub fn clReleaseMemObject(memobj: cl_mem) -> cl_int;
     pub fn clEnqueueNDRangeKernel(

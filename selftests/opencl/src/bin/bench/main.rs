@@ -12,7 +12,7 @@
 //! counters of the machine, see `counters.rs`. With --replay it times nothing, but trains for so many steps, checks
 //! each one's loss and ends with the line "replay: steps=STEPS verified=yes". With --times it prints "times: FIRST LAST",
 //! what the device's clock said at the begin of some commands and at their end.
-//! With --bursts it has many threads call at once for each line of its standard input, and then says
+//! With --bursts many threads are in a call at the same time for each line of its standard input; then it says
 //! "burst: threads=THREADS verified=yes". With --additions each line is a number: it adds so often in one thread, waits
 //! for each sum, and then says "additions: count=COUNT verified=yes".
 

@@ -98,6 +98,14 @@ impl Device {
         Ok(Kernel(kernel))
     }
 
+    pub fn user_event(&self) -> Result<UserEvent> {
+        let mut status = CL_SUCCESS;
+        // SAFETY: the context is live.
+        let event = unsafe { clCreateUserEvent(self.context, &raw mut status) };
+        check(status, "clCreateUserEvent")?;
+        Ok(UserEvent(event))
+    }
+
     pub fn buffer(&self, size: usize) -> Result<Buffer> {
         self.buffer_of(CL_MEM_READ_WRITE, size)
     }
@@ -175,6 +183,38 @@ impl Drop for Kernel {
     fn drop(&mut self) {
         // SAFETY: live, and used no more.
         unsafe { clReleaseKernel(self.0) };
+    }
+}
+
+/// An event that this program completes itself.
+///
+/// # Invariants
+/// It is live.
+pub struct UserEvent(cl_event);
+
+// SAFETY: OpenCL's objects are no thread's own.
+unsafe impl Send for UserEvent {}
+// SAFETY: OpenCL's functions may be called by several threads at once.
+unsafe impl Sync for UserEvent {}
+
+impl UserEvent {
+    pub fn complete(&self) -> Result<()> {
+        // SAFETY: live, by the invariants.
+        let status = unsafe { clSetUserEventStatus(self.0, CL_COMPLETE) };
+        check(status, "clSetUserEventStatus")
+    }
+
+    /// Returns when it is complete.
+    pub fn wait(&self) -> Result<()> {
+        // SAFETY: one event, which is live.
+        check(unsafe { clWaitForEvents(1, &self.0) }, "clWaitForEvents")
+    }
+}
+
+impl Drop for UserEvent {
+    fn drop(&mut self) {
+        // SAFETY: live, and used no more.
+        unsafe { clReleaseEvent(self.0) };
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use crate::calls::Addition;
-use crate::opencl::{Buffer, Device, Queue};
+use crate::opencl::Device;
 use crate::rounds::{Bench, Unit};
 use crate::{ticks, Result};
 
@@ -37,74 +38,57 @@ pub fn run(bench: &Bench, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// What a thread of a burst writes, again and again: enough for others to be let run in the middle
-/// of it.
-struct Transfer {
-    queue: Queue,
-    buffer: Buffer,
-    data: Vec<u8>,
-}
-
-const TRANSFER: usize = 256 << 10;
-
-impl Transfer {
-    fn new(device: &Device, number: usize) -> Result<Self> {
-        Ok(Transfer {
-            queue: device.queue()?,
-            buffer: device.buffer(TRANSFER)?,
-            data: (0..TRANSFER)
-                .map(|i| (i * (2 * number + 1)) as u8)
-                .collect(),
-        })
-    }
-
-    fn write(&self) -> Result<()> {
-        self.queue.write(&self.buffer, &self.data)
-    }
-
-    fn check(&self) -> Result<()> {
-        let mut seen = vec![0; TRANSFER];
-        self.queue.read(&self.buffer, &mut seen)?;
-        match seen == self.data {
-            true => Ok(()),
-            false => Err("a transfer arrived as another one".into()),
-        }
-    }
-}
-
-/// As many threads as there can be, each time that a line comes in; between them nothing.
+/// As many threads as there can be are in a call at the same time, each time that a line comes in;
+/// between them nothing.
 pub fn bursts(device: &Device) -> Result<()> {
-    const CALLS: u64 = 64;
+    /// In which all calls have begun.
+    const PAUSE: Duration = Duration::from_secs(1);
+    /// What always goes on at home is called by message, until one call of so many is found not to.
+    const AGAIN: usize = 64;
     let number = THREADS[THREADS.len() - 1];
-    let mut transfers = (0..number)
-        .map(|number| Transfer::new(device, number))
-        .collect::<Result<Vec<_>>>()?;
     for line in std::io::stdin().lines() {
         line?;
-        at_once(&mut transfers, CALLS, Transfer::write)?;
-        for transfer in &transfers {
-            transfer.check()?;
-        }
+        let event = device.user_event()?;
+        let ready = Barrier::new(number + 1);
+        let wait = || {
+            ready.wait();
+            event.wait().map_err(|error| error.to_string())
+        };
+        thread::scope(|scope| -> Result<()> {
+            let waits: Vec<_> = (0..number).map(|_| scope.spawn(wait)).collect();
+            ready.wait();
+            thread::sleep(PAUSE);
+            event.complete()?;
+            for wait in waits {
+                wait.join().map_err(|_| "a thread panicked")??;
+            }
+            Ok(())
+        })?;
+        (0..AGAIN).try_for_each(|_| event.wait())?;
         println!("burst: threads={number} verified=yes");
     }
     Ok(())
 }
 
 /// `count` calls, divided among threads. Returns the ticks from the first one's start to the last one's end.
-fn at_once<T: Send>(each: &mut [T], count: u64, call: fn(&T) -> Result<()>) -> Result<u64> {
-    let threads = each.len() as u64;
-    let ready = Barrier::new(each.len());
+fn at_once(
+    additions: &mut [Addition],
+    count: u64,
+    call: fn(&Addition) -> Result<()>,
+) -> Result<u64> {
+    let threads = additions.len() as u64;
+    let ready = Barrier::new(additions.len());
     thread::scope(|scope| {
         let workers: Vec<_> = (0..)
-            .zip(each)
-            .map(|(index, its)| {
+            .zip(additions)
+            .map(|(index, addition)| {
                 // Together as many as were wanted.
                 let share = count / threads + u64::from(index < count % threads);
                 let ready = &ready;
                 scope.spawn(move || {
                     ready.wait();
                     let start = ticks::now();
-                    let done = (0..share).try_for_each(|_| call(its));
+                    let done = (0..share).try_for_each(|_| call(addition));
                     done.map_err(|error| error.to_string())?;
                     std::result::Result::<_, String>::Ok((start, ticks::now()))
                 })
