@@ -288,7 +288,7 @@ two_carriers() {
 	local now
 	now=$(carriers)
 	note "$now carriers"
-	[ "$now" = 2 ]
+	[ "$now" = 2 ] || { sleep 1 && false; }
 }
 
 bursts() {
