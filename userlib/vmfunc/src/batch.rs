@@ -7,7 +7,6 @@
 //! which only the header is here.
 
 use std::io::IoSlice;
-use std::ops::Range;
 
 use wormhole_transport::Kind;
 
@@ -52,8 +51,7 @@ pub(crate) fn header(len: u32, kind: Kind, place: Place) -> [u8; HEADER as usize
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     bytes: Vec<u8>,
-    /// What each request is, and where.
-    requests: Vec<(Kind, Range<usize>)>,
+    records: usize,
 }
 
 /// Bytes of a batch whose memory is kept.
@@ -63,28 +61,27 @@ impl Batch {
     pub(crate) const fn new() -> Self {
         Batch {
             bytes: Vec::new(),
-            requests: Vec::new(),
+            records: 0,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+        self.records == 0
     }
 
     /// Whether a request of `len` bytes can go with them, in an area of `size` bytes.
     pub(crate) fn has_room(&self, size: u64, len: u32) -> bool {
-        self.requests.len() < RECORDS && self.bytes.len() as u64 + record_size(len) <= size
+        self.records < RECORDS && self.bytes.len() as u64 + record_size(len) <= size
     }
 
     /// Adds a request of `len` bytes.
     pub(crate) fn push(&mut self, kind: Kind, len: u32, request: &[IoSlice<'_>]) {
         self.bytes
             .extend_from_slice(&header(len, kind, Place::Here));
-        let start = self.bytes.len();
         request
             .iter()
             .for_each(|part| self.bytes.extend_from_slice(part));
-        self.requests.push((kind, start..self.bytes.len()));
+        self.records += 1;
         self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
     }
 
@@ -92,8 +89,7 @@ impl Batch {
     pub(crate) fn push_sent(&mut self, kind: Kind, len: u32) {
         self.bytes
             .extend_from_slice(&header(len, kind, Place::Pieces));
-        self.requests
-            .push((kind, self.bytes.len()..self.bytes.len()));
+        self.records += 1;
     }
 
     /// The records.
@@ -103,17 +99,17 @@ impl Batch {
 
     /// The requests that are not answered.
     pub(crate) fn posted(&self) -> impl Iterator<Item = &[u8]> {
-        let posted = self
-            .requests
-            .iter()
-            .filter(|(kind, _)| *kind == Kind::Posted);
-        posted.map(|(_, place)| &self.bytes[place.clone()])
+        let len = self.bytes.len() as u64;
+        let mut walk = Walk::new(len, len).ok();
+        let records = std::iter::from_fn(move || walk.as_mut()?.next(&self.bytes).ok()?);
+        let posted = records.filter(|record| record.kind == Kind::Posted);
+        posted.map(|record| record.of(&self.bytes))
     }
 
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT);
-        self.requests.clear();
+        self.records = 0;
     }
 }
 
@@ -128,6 +124,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Whether it is the first one of its batch.
+    pub(crate) fn is_first(&self) -> bool {
+        self.offset == HEADER
+    }
+
     /// Bytes of the request that are in the batch, behind its header.
     pub(crate) fn of<'a>(&self, batch: &'a [u8]) -> &'a [u8] {
         let len = match self.place {

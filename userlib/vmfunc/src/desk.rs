@@ -113,7 +113,6 @@ impl<H: Handler> Desk<H> {
         let copied = self.areas.read_request(lane, len, &mut state.batch);
         copied.map_err(|why| self.end(&why))?;
         let mut replied = 0;
-        let mut before = false;
         while let Some(record) = walk.next(&state.batch).map_err(|why| self.end(&why))? {
             if record.len > self.max_receive {
                 return Err(self.end(&"a request that is too long"));
@@ -129,11 +128,10 @@ impl<H: Handler> Desk<H> {
                     return Err(self.end(&"a request of which not all pieces came"));
                 }
             };
-            if before && record.kind == Kind::Call {
+            if record.kind == Kind::Call && !record.is_first() {
                 let said = self.areas.set_carried_out(lane, true);
                 said.map_err(|why| self.end(&why))?;
             }
-            before = true;
             let carried_out = self.carry_out(lane, &mut state.reply, request, record.kind)?;
             self.count_hop(request);
             if let Some(len) = carried_out {
