@@ -155,7 +155,7 @@ check() {
 
 bring_up || exit 1
 {
-	if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
+	if has_vmfunc; then
 		echo 1..15
 		start_tracing || failed=1
 		check 'a client in Rust' delegates $lib/delegate-sample client

@@ -313,7 +313,7 @@ tests=(client_process_killed server_process_killed memory_taken_away client_devi
 exec > >(tee /out/delegate_faults.tap)
 first_pins=$($torture check)
 load_module || exit 1
-if ! wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
+if ! has_vmfunc; then
 	echo '1..0 # SKIP this CPU has no VMFUNC'
 	exit
 fi

@@ -347,7 +347,7 @@ needs_vmfunc() {
 exec > >(tee /out/faults.tap)
 pair_up
 vmfunc=false
-if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
+if has_vmfunc; then
 	vmfunc=true
 fi
 echo "TAP version 13"

@@ -95,9 +95,14 @@ paired() {
 	wormholectl --json stat "${1:-gpu0}" 2>/dev/null | grep -Eq '"state": ?"paired"'
 }
 
+# Whether the host can have exitless calls.
+has_vmfunc() {
+	wormholectl --json info | grep -Eq '"vmfunc": ?true'
+}
+
 # The way by which programs go by themselves, which is the best one here.
 best_way() {
-	if wormholectl --json info | grep -Eq '"vmfunc": ?true'; then
+	if has_vmfunc; then
 		echo vmfunc
 	else
 		echo ring
