@@ -552,10 +552,13 @@ impl Switch {
         Ok(())
     }
 
-    /// No vCPU enters a session's view any more; those that are in it have yet to be evicted.
+    /// No vCPU enters a session's view any more, nor the gate for it, and none is there still: to
+    /// one in the gate the loss of its tables would look like an access of the client's own.
     fn forbid(&self, number: u64) -> Result {
         let mut calls = self.calls.lock();
         calls.session_mut(number).ok_or(EINVAL)?.closing = true;
+        drop(calls);
+        tlb::evict_all([&[], &[]]);
         Ok(())
     }
 

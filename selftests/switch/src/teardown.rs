@@ -2,13 +2,16 @@
 //! What a call that is under way makes of the end of what it rests on.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use wormhole_uapi as uapi;
 
 use crate::events::{end_the_loop, wait_until_it_loops};
 use crate::guest_code as code;
+use crate::kills::rounds;
 use crate::layout::*;
+use crate::observe::fdinfo;
 use crate::pair::{call_regs, result_of, Pair, SESSION};
 use crate::vm::{Guest, Stop};
 
@@ -17,6 +20,7 @@ crate::tests! {
     unpair_and_call
     pair_again
     close_during_a_call
+    close_between_calls
     unmap_during_a_call
     server_closed_during_a_call
     server_memory_gone_during_a_call
@@ -135,6 +139,36 @@ fn close_during_a_call() {
     let count = pair.server.memory.get(SERVER_DATA_PAGES + 8);
     thread::sleep(Duration::from_millis(5));
     assert_eq!(pair.server.memory.get(SERVER_DATA_PAGES + 8), count);
+}
+
+/// The session is gone then, wherever between two calls the client is: what it gets is no error of its own making.
+fn close_between_calls() {
+    rounds(10, |delay| {
+        let mut pair = Pair::ready(code::guest_counter());
+        pair.start_many(u64::MAX >> 1, [SERVER_DATA, 0, 0, 0, 0, 0]);
+        let Pair { client, server, .. } = &mut pair;
+        let stop = thread::scope(|scope| {
+            scope.spawn(|| {
+                let start = Instant::now();
+                while server.memory.get(SERVER_DATA_PAGES) == 0 {
+                    assert!(start.elapsed() < Duration::from_secs(8), "no calls");
+                    thread::sleep(Duration::from_micros(200));
+                }
+                thread::sleep(delay);
+                let closed = server.hypercall(uapi::WORMHOLE_HC_CLOSE, [SESSION, 0, 0]);
+                assert_eq!(closed, 0, "CLOSE");
+            });
+            client.vcpu.run_until(Duration::from_secs(60))
+        });
+        let stop = stop.expect("calls end");
+        assert_over(stop);
+        // Unless one that an interrupt had stopped was asked for.
+        if stop.is(AT_PAD) {
+            let error = Errno::from_raw_os_error(stop.regs.rdi as i32);
+            assert_eq!(error, Errno::NOENT);
+        }
+        assert_eq!(fdinfo(&pair.pairing)["refusals"], "0");
+    });
 }
 
 /// The page that the function loops on goes: it hops home.
