@@ -127,9 +127,11 @@ fn structure(name: &syn::Ident, doc: &str, fields: &[WireField]) -> TokenStream 
         pub struct #name #generics { #(pub #names: #types),* }
         impl<'a> Wire<'a> for #name #generics {
             const MIN: usize = 0;
+            #[inline]
             fn put(&self, #w: &mut Writer<'a>) {
                 #(self.#names.put(#w);)*
             }
+            #[inline]
             fn get(#r: &mut Reader<'a>) -> Result<Self, Malformed> {
                 Ok(#name { #(#names: Wire::get(#r)?),* })
             }

@@ -89,6 +89,7 @@ pub struct ReplyFrame<'a> {
 
 impl<'a> ReplyFrame<'a> {
     /// Splits a reply.
+    #[inline]
     pub fn open(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut body = Reader::new(bytes);
         Ok(ReplyFrame {

@@ -61,9 +61,11 @@ impl Handle {
 
 impl<'a> Wire<'a> for Handle {
     const MIN: usize = 8;
+    #[inline]
     fn put(&self, w: &mut Writer<'a>) {
         self.0.put(w);
     }
+    #[inline]
     fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         Ok(Handle(u64::get(r)?))
     }

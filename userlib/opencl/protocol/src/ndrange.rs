@@ -32,6 +32,7 @@ pub struct NdRange {
 impl NdRange {
     /// An index space of as many dimensions as `global` has, and the others have, too. `None` if
     /// these are not 1 to 3.
+    #[inline]
     pub fn new(
         global: &[usize],
         offset: Option<&[usize]>,
@@ -79,27 +80,23 @@ impl NdRange {
 impl<'a> Wire<'a> for NdRange {
     const MIN: usize = 1 + WORD;
 
+    #[inline]
     fn put(&self, w: &mut Writer<'a>) {
-        let mut bytes = [0; 1 + 3 * DIMENSIONS * WORD];
         let flag = |given: bool, flag| if given { flag } else { 0 };
-        bytes[0] = self.dimensions
+        let first = self.dimensions
             | flag(self.offset.is_some(), OFFSET)
             | flag(self.local.is_some(), LOCAL);
-        let mut end = 1;
-        let all = [
-            Some(&self.global),
-            self.offset.as_ref(),
-            self.local.as_ref(),
-        ];
-        for sizes in all.into_iter().flatten() {
-            for size in &sizes[..usize::from(self.dimensions)] {
-                bytes[end..end + WORD].copy_from_slice(&size.to_le_bytes());
-                end += WORD;
-            }
-        }
-        w.put_plain(&bytes[..end]);
+        first.put(w);
+        let mut put = |sizes: &Sizes| {
+            let sizes = sizes.iter().take(self.dimensions.into());
+            sizes.for_each(|size| size.put(w));
+        };
+        put(&self.global);
+        self.offset.iter().for_each(&mut put);
+        self.local.iter().for_each(&mut put);
     }
 
+    #[inline]
     fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         let first = u8::get(r)?;
         let dimensions = first & !(OFFSET | LOCAL);

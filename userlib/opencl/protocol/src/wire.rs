@@ -92,6 +92,7 @@ impl Bytes {
         self.many.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn get(&self) -> &[u8] {
         match self.many.is_empty() {
             true => &self.few[..self.len],
@@ -116,11 +117,6 @@ impl<'a> Writer<'a> {
         } else {
             self.bytes.extend(bytes);
         }
-    }
-
-    /// Puts bytes without their length.
-    pub(crate) fn put_plain(&mut self, bytes: &[u8]) {
-        self.bytes.extend(bytes);
     }
 
     /// Appends what is encoded already.
@@ -184,6 +180,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the length of a sequence whose elements take `min` bytes each or more.
+    #[inline]
     fn length(&mut self, min: usize) -> Result<usize, Malformed> {
         let len = u32::get(self)?;
         let fits = usize::try_from(len)
@@ -193,6 +190,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks that everything was read.
+    #[inline]
     pub fn finish(self) -> Result<(), Malformed> {
         match self.rest.len() {
             0 => Ok(()),
@@ -231,6 +229,7 @@ macro_rules! numbers {
 }
 numbers!(u8, u16, u32, i32, u64, i64);
 
+#[inline]
 fn put_length(len: usize, w: &mut Writer<'_>) {
     u32::try_from(len)
         .expect("sequences are bounded by the longest message")
@@ -256,12 +255,18 @@ macro_rules! sequences {
     ($($sequence:ident)*) => {$(
         impl<'a, T: Wire<'a>> Wire<'a> for $sequence<T> {
             const MIN: usize = 4;
+            #[inline]
             fn put(&self, w: &mut Writer<'a>) {
                 put_length(self.len(), w);
                 self.iter().for_each(|element| element.put(w));
             }
+            #[inline]
             fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
                 let len = r.length(T::MIN)?;
+                // Most are empty.
+                if len == 0 {
+                    return Ok($sequence::new());
+                }
                 let mut elements = $sequence::with_capacity(len);
                 for _ in 0..len {
                     elements.push(T::get(r)?);
