@@ -8,6 +8,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 
 use wormhole_transport::{Counts, DataArea, Error, Spare};
 
@@ -40,39 +41,44 @@ impl Lane {
 /// The memory with its lanes.
 pub(crate) struct Areas {
     memory: Spare,
+    lanes: [Lane; LANES],
+    /// Where the lanes' words begin.
+    words: u64,
 }
 
 impl Areas {
     pub(crate) fn new(memory: Spare) -> Self {
-        Areas { memory }
-    }
-
-    /// The lane of this number, if there is one.
-    pub(crate) fn lane(&self, number: usize) -> Option<Lane> {
-        let half = self.half();
+        let half = (memory.size() - LANES as u64 * PROGRESS) / 32 * 16;
         let side = half / (LANES as u64 - 1) / 16 * 16;
-        match number {
-            0 => Some(self.shared()),
-            number if number < LANES => Some(Lane {
+        let lanes = std::array::from_fn(|number| match number {
+            0 => Lane {
+                number,
+                start: 0,
+                size: half / 2,
+            },
+            number => Lane {
                 number,
                 start: half + (number as u64 - 1) * side,
                 size: side / 2,
-            }),
-            _ => None,
+            },
+        });
+        Areas {
+            memory,
+            lanes,
+            words: 2 * half,
         }
     }
 
-    fn half(&self) -> u64 {
-        (self.memory.size() - LANES as u64 * PROGRESS) / 32 * 16
+    /// The lane of this number, if there is one.
+    #[inline]
+    pub(crate) fn lane(&self, number: usize) -> Option<Lane> {
+        self.lanes.get(number).copied()
     }
 
     /// The lane that all threads share.
+    #[inline]
     pub(crate) fn shared(&self) -> Lane {
-        Lane {
-            number: 0,
-            start: 0,
-            size: self.half() / 2,
-        }
+        self.lanes[0]
     }
 
     /// The guest driver's file, if there is one.
@@ -116,22 +122,19 @@ impl Areas {
 
     /// Whether the server has carried out what stands before the call that a lane's batch ends with.
     pub(crate) fn carried_out(&self, lane: Lane) -> bool {
-        let mut word = [0; PROGRESS as usize];
-        let read = self.memory.read_exact(self.progress(lane), &mut word);
-        read.is_err() || u64::from_le_bytes(word) != 0
+        let word = self.memory.word(self.progress(lane));
+        word.map_or(true, |word| word.load(Ordering::Acquire) != 0)
     }
 
     pub(crate) fn set_carried_out(&self, lane: Lane, done: bool) -> Result<(), Error> {
-        let word = u64::from(done).to_le_bytes();
-        let written = self
-            .memory
-            .write(self.progress(lane), &[IoSlice::new(&word)]);
-        written.map(|_| ())
+        let word = self.memory.word(self.progress(lane))?;
+        word.store(u64::from(done).to_le(), Ordering::Release);
+        Ok(())
     }
 
     /// Where that stands.
     fn progress(&self, lane: Lane) -> u64 {
-        2 * self.half() + lane.number as u64 * PROGRESS
+        self.words + lane.number as u64 * PROGRESS
     }
 
     /// Writes at the start of a lane's area of replies.

@@ -143,7 +143,10 @@ impl<H: Handler> Desk<H> {
 
     /// Counts the hop that came since the last request, if there was one.
     fn count_hop(&self, request: &[u8]) {
-        if let Some(count) = wormhole_delegate::take_hop().and_then(Count::of_cause) {
+        let Some(cause) = wormhole_delegate::take_hop() else {
+            return;
+        };
+        if let Some(count) = Count::of_cause(cause) {
             let function = function_of(&[IoSlice::new(request)]);
             self.areas.counts().add_shared(function, count);
         }

@@ -276,33 +276,49 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
             );
         }
     }
-    let words = len / 8;
-    for i in blocks * (BLOCK / 8)..words {
+    let mut at = blocks * BLOCK;
+    // What is left has a part of each of these sizes or none: no loop, since most is short.
+    macro_rules! part {
+        ($size:literal, $class:ident, $register:literal, $move:literal) => {
+            if len & $size != 0 {
+                // SAFETY: as above.
+                unsafe {
+                    asm!(
+                        concat!($move, " ", $register, ", [{from}]"),
+                        concat!($move, " [{to}], ", $register),
+                        part = out($class) _,
+                        from = in(reg) from.add(at),
+                        to = in(reg) to.add(at),
+                        options(nostack, preserves_flags),
+                    );
+                }
+                at += $size;
+            }
+        };
+    }
+    if len & 32 != 0 {
         // SAFETY: as above.
         unsafe {
             asm!(
-                "mov {word}, [{from}]",
-                "mov [{to}], {word}",
-                word = out(reg) _,
-                from = in(reg) from.add(8 * i),
-                to = in(reg) to.add(8 * i),
+                "movups {a}, [{from}]",
+                "movups {b}, [{from} + 16]",
+                "movups [{to}], {a}",
+                "movups [{to} + 16], {b}",
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                from = in(reg) from.add(at),
+                to = in(reg) to.add(at),
                 options(nostack, preserves_flags),
             );
         }
+        at += 32;
     }
-    for i in 8 * words..len {
-        // SAFETY: as above.
-        unsafe {
-            asm!(
-                "mov {byte}, [{from}]",
-                "mov [{to}], {byte}",
-                byte = out(reg_byte) _,
-                from = in(reg) from.add(i),
-                to = in(reg) to.add(i),
-                options(nostack, preserves_flags),
-            );
-        }
-    }
+    part!(16, xmm_reg, "{part}", "movups");
+    part!(8, reg, "{part}", "mov");
+    part!(4, reg, "{part:e}", "mov");
+    part!(2, reg, "{part:x}", "mov");
+    part!(1, reg_byte, "{part}", "mov");
+    debug_assert_eq!(at, len);
 }
 
 /// Copies `len` bytes of which the other side may be writing (or, if it breaks

@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
 
 use super::channel::Channel;
 use super::counts::Counts;
@@ -88,14 +89,16 @@ impl Spare {
             .map_err(|_| Error::Io(std::io::ErrorKind::OutOfMemory.into()))
     }
 
-    /// Copies what is at `offset`.
+    /// The word at `offset`, little-endian.
     ///
     /// # Errors
-    /// [`Error::Misuse`] if it is not all there.
-    pub fn read_exact(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Error> {
-        self.end(offset, bytes.len() as u64)?;
-        self.region.read(offset, bytes);
-        Ok(())
+    /// [`Error::Misuse`] if it is not there, or not aligned.
+    pub fn word(&self, offset: u64) -> Result<&AtomicU64, Error> {
+        self.end(offset, size_of::<AtomicU64>() as u64)?;
+        match offset % size_of::<AtomicU64>() as u64 {
+            0 => Ok(self.region.atomic(offset)),
+            _ => Err(Error::Misuse("a word that is not aligned")),
+        }
     }
 
     fn end(&self, offset: u64, len: u64) -> Result<u64, Error> {
