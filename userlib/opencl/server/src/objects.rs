@@ -42,6 +42,7 @@ impl Objects {
         }
     }
 
+    #[inline]
     fn find(&self, handle: Handle) -> Option<(Kind, usize)> {
         if handle.is_found() {
             let index = (handle.index() - Handle::found(0).index()) as usize;

@@ -15,8 +15,12 @@ use crate::used::Used;
 pub(crate) fn finish(s: &mut Locked<'_>, m: ClFinish) -> Result<Vec<u8>, Refusal> {
     let queue = m.command_queue;
     let reply = serve::clFinish(s, m)?;
+    let reads = s.pending.reads_of(queue);
+    if reads.is_empty() {
+        return Ok(reply);
+    }
     let vendor = s.vendor.clone();
-    for event in s.pending.reads_of(queue) {
+    for event in reads {
         let mut used = Used::default();
         used.add(Kind::Event, event as usize);
         used.unlocked(s, || wait_for(&vendor, event));

@@ -178,6 +178,7 @@ impl Session {
     }
 }
 
+#[inline]
 fn carry_out(
     locked: &mut Locked<'_>,
     request: &[u8],

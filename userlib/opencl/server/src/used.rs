@@ -52,7 +52,7 @@ pub(crate) struct InUse {
 
 impl InUse {
     fn begin(&mut self, objects: &[Object]) {
-        self.objects.extend_from_slice(objects);
+        objects.iter().for_each(|object| self.objects.push(*object));
     }
 
     fn end(&mut self, objects: &[Object], vendor: &Vendor) {
