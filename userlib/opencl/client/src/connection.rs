@@ -238,7 +238,21 @@ fn connect() -> Option<Connection> {
 }
 
 /// The connection, if it is up.
+#[inline]
 fn connection() -> Result<&'static Connection, cl_int> {
+    match CONNECTION.get() {
+        Some(Some(connection))
+            if !FORKED.load(Ordering::Relaxed) && !DOWN.load(Ordering::Relaxed) =>
+        {
+            Ok(connection)
+        }
+        _ => first_or_lost(),
+    }
+}
+
+/// As [`connection`], where it is the first time or not up.
+#[cold]
+fn first_or_lost() -> Result<&'static Connection, cl_int> {
     let connection = CONNECTION.get_or_init(connect).as_ref().ok_or(LOST)?;
     if FORKED.load(Ordering::Relaxed) {
         if !DOWN.swap(true, Ordering::Relaxed) {
@@ -300,14 +314,19 @@ impl Connection {
         LOST
     }
 
+    #[inline]
     fn sent(&self, result: Result<(), Error>) -> Result<(), cl_int> {
-        match result {
-            Ok(()) => Ok(()),
-            Err(error @ Error::TooLarge { .. }) => {
+        result.map_err(|error| self.failed(error))
+    }
+
+    #[cold]
+    fn failed(&self, error: Error) -> cl_int {
+        match error {
+            Error::TooLarge { .. } => {
                 log::line(Level::Warn, format_args!("{error}"));
-                Err(CL_OUT_OF_RESOURCES)
+                CL_OUT_OF_RESOURCES
             }
-            Err(error) => Err(self.lose(error)),
+            error => self.lose(error),
         }
     }
 
@@ -364,19 +383,25 @@ impl Connection {
         let frame = ReplyFrame::open(reply)?;
         // Most programs have none.
         if frame.handed > 0 || !frame.landed.is_empty() {
-            let (printed, landed): (Vec<_>, Vec<_>) =
-                frame.landed.iter().partition(|(read, _)| *read == PRINTED);
-            for (_, text) in printed {
-                show(text.unwrap_or_default());
-            }
-            let mut reads = self.reads();
-            for (number, data) in &landed {
-                reads.land(*number, *data)?;
-            }
-            reads.add(frame.handed, landed.len())?;
-            self.await_others(reads, frame.handed)?;
+            self.land(&frame)?;
         }
         frame.fields()
+    }
+
+    /// Takes what comes with an answer.
+    #[inline(never)]
+    fn land(&self, frame: &ReplyFrame<'_>) -> Result<(), Malformed> {
+        let (printed, landed): (Vec<_>, Vec<_>) =
+            frame.landed.iter().partition(|(read, _)| *read == PRINTED);
+        for (_, text) in printed {
+            show(text.unwrap_or_default());
+        }
+        let mut reads = self.reads();
+        for (number, data) in &landed {
+            reads.land(*number, *data)?;
+        }
+        reads.add(frame.handed, landed.len())?;
+        self.await_others(reads, frame.handed)
     }
 
     /// Waits until the first so many reads have landed: data that was handed over before this thread's
@@ -582,9 +607,10 @@ pub(crate) fn leave() {
     }
 }
 
-/// Number of the last transfer that was posted so far.
-pub(crate) fn last_read() -> Result<u64, cl_int> {
-    Ok(connection()?.reads().last)
+/// Number of the last transfer that was posted so far, if the server has not told of some.
+pub(crate) fn last_awaited() -> Result<Option<u64>, cl_int> {
+    let reads = connection()?.reads();
+    Ok((!reads.waiting.is_empty()).then_some(reads.last))
 }
 
 /// After a queue has finished: all its reads up to number `last` have landed, or

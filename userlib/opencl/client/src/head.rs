@@ -172,19 +172,34 @@ pub(crate) fn at(index: u32) -> Option<&'static Head> {
 /// The head at an address that the program gives.
 #[inline]
 pub(crate) fn find(address: usize) -> Option<&'static Head> {
-    for (slab, heads) in HEADS.iter().enumerate() {
+    let first = HEADS[0].load(Ordering::Acquire);
+    // Few programs need another slab.
+    match address.wrapping_sub(first as usize) < FIRST * size_of::<Head>() {
+        true => within(first, address),
+        false => find_further(address),
+    }
+}
+
+fn find_further(address: usize) -> Option<&'static Head> {
+    for (slab, heads) in HEADS.iter().enumerate().skip(1) {
         let heads = heads.load(Ordering::Acquire);
         if heads.is_null() {
             return None;
         }
-        let offset = address.wrapping_sub(heads as usize);
-        let (at, rest) = (offset / size_of::<Head>(), offset % size_of::<Head>());
-        if at < len(slab) {
-            // SAFETY: a slab is never freed, and has more heads than this.
-            return (rest == 0).then(|| unsafe { &*heads.add(at) });
+        if address.wrapping_sub(heads as usize) < len(slab) * size_of::<Head>() {
+            return within(heads, address);
         }
     }
     None
+}
+
+/// The head at an address within a slab, or where one would be that is null.
+#[inline]
+fn within(heads: *mut Head, address: usize) -> Option<&'static Head> {
+    let offset = address.wrapping_sub(heads as usize);
+    let (at, rest) = (offset / size_of::<Head>(), offset % size_of::<Head>());
+    // SAFETY: a slab is never freed, and the callers found the address within this one.
+    (rest == 0 && !heads.is_null()).then(|| unsafe { &*heads.add(at) })
 }
 
 #[cfg(test)]

@@ -143,16 +143,24 @@ pub(crate) unsafe fn set_arg(
     arg_value: *const c_void,
 ) -> Result<(), cl_int> {
     let head = registry::head(Kind::Kernel, kernel as usize)?;
-    let mut arguments = head.arguments().ok_or(CL_INVALID_KERNEL)?;
     // SAFETY: the caller promises `arg_size` bytes, or null.
     let bytes = unsafe { input::bytes(arg_value.cast(), arg_size, 0) }.ok();
     let given = Given::new(arg_size, bytes);
     let index = arg_index as usize;
-    if arguments.is(index, &given) {
+    // Many programs set all of them before each launch.
+    let arguments = head.arguments();
+    if arguments.is_some_and(|arguments| arguments.is(index, &given)) {
         return Ok(());
     }
+    change_arg(head, index, &given)
+}
+
+/// Sets an argument to something else.
+#[inline(never)]
+fn change_arg(head: &Head, index: usize, given: &Given<'_>) -> Result<(), cl_int> {
+    let mut arguments = head.arguments().ok_or(CL_INVALID_KERNEL)?;
     let kind = arguments.kind(index).ok_or(CL_INVALID_ARG_INDEX)?;
-    let before = arguments.set(index, &given, checked(kind, &given)?);
+    let before = arguments.set(index, given, checked(kind, given)?);
     drop(arguments);
     drop(before);
     Ok(())

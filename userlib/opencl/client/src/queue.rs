@@ -77,10 +77,13 @@ pub(crate) unsafe fn flush(command_queue: cl_command_queue) -> Result<(), cl_int
 pub(crate) unsafe fn finish(command_queue: cl_command_queue) -> Result<(), cl_int> {
     let queue = registry::name(Kind::Queue, command_queue as usize)?;
     // Other threads may post more meanwhile.
-    let last = connection::last_read()?;
+    let last = connection::last_awaited()?;
     // SAFETY: the caller promises it.
     unsafe { marshal::clFinish(command_queue) }?;
-    connection::check_landed(queue, last)
+    match last {
+        Some(last) => connection::check_landed(queue, last),
+        None => Ok(()),
+    }
 }
 
 /// `clEnqueueWaitForEvents`: a barrier, which is what later versions call it.
