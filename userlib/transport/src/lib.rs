@@ -50,7 +50,7 @@ pub use error::Error;
 pub use limits::Limits;
 pub use pair::{pair, Ends};
 pub use random::random;
-pub use ring::{Counts, DataArea, Spare};
+pub use ring::{Counts, DataArea, Spare, SpareWord};
 pub use vsock::VsockAddress;
 
 /// Whether a request awaits a reply.

@@ -8,9 +8,8 @@
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::Ordering;
 
-use wormhole_transport::{Counts, DataArea, Error, Spare};
+use wormhole_transport::{Counts, DataArea, Error, Spare, SpareWord};
 
 use crate::bytes_in;
 
@@ -42,13 +41,15 @@ impl Lane {
 pub(crate) struct Areas {
     memory: Spare,
     lanes: [Lane; LANES],
-    /// Where the lanes' words begin.
-    words: u64,
+    /// The lanes' words.
+    words: [SpareWord; LANES],
 }
 
 impl Areas {
-    pub(crate) fn new(memory: Spare) -> Self {
-        let half = (memory.size() - LANES as u64 * PROGRESS) / 32 * 16;
+    /// # Errors
+    /// If the memory is too small.
+    pub(crate) fn new(memory: Spare) -> Result<Self, Error> {
+        let half = memory.size().saturating_sub(LANES as u64 * PROGRESS) / 32 * 16;
         let side = half / (LANES as u64 - 1) / 16 * 16;
         let lanes = std::array::from_fn(|number| match number {
             0 => Lane {
@@ -62,17 +63,25 @@ impl Areas {
                 size: side / 2,
             },
         });
-        Areas {
+        let words = (0..LANES as u64).map(|number| memory.word(2 * half + number * PROGRESS));
+        let words = words.collect::<Result<Vec<_>, _>>()?.try_into();
+        Ok(Areas {
             memory,
             lanes,
-            words: 2 * half,
-        }
+            words: words.map_err(|_| Error::Misuse("a word for each lane"))?,
+        })
     }
 
     /// The lane of this number, if there is one.
     #[inline]
     pub(crate) fn lane(&self, number: usize) -> Option<Lane> {
         self.lanes.get(number).copied()
+    }
+
+    /// The lane of this number of a call's own.
+    #[inline]
+    pub(crate) fn own(&self, number: usize) -> Lane {
+        self.lanes[number]
     }
 
     /// The lane that all threads share.
@@ -102,6 +111,7 @@ impl Areas {
     }
 
     /// Writes at the start of a lane's area of requests.
+    #[inline]
     pub(crate) fn write_request(&self, lane: Lane, bytes: &[u8]) -> Result<(), Error> {
         within(lane, bytes.len() as u64)?;
         self.memory
@@ -110,6 +120,7 @@ impl Areas {
     }
 
     /// Appends what is at the start of a lane's area of requests to `bytes`.
+    #[inline]
     pub(crate) fn read_request(
         &self,
         lane: Lane,
@@ -121,23 +132,18 @@ impl Areas {
     }
 
     /// Whether the server has carried out what stands before the call that a lane's batch ends with.
+    #[inline]
     pub(crate) fn carried_out(&self, lane: Lane) -> bool {
-        let word = self.memory.word(self.progress(lane));
-        word.map_or(true, |word| word.load(Ordering::Acquire) != 0)
+        self.words[lane.number].load() != 0
     }
 
-    pub(crate) fn set_carried_out(&self, lane: Lane, done: bool) -> Result<(), Error> {
-        let word = self.memory.word(self.progress(lane))?;
-        word.store(u64::from(done).to_le(), Ordering::Release);
-        Ok(())
-    }
-
-    /// Where that stands.
-    fn progress(&self, lane: Lane) -> u64 {
-        self.words + lane.number as u64 * PROGRESS
+    #[inline]
+    pub(crate) fn set_carried_out(&self, lane: Lane, done: bool) {
+        self.words[lane.number].store(done.into());
     }
 
     /// Writes at the start of a lane's area of replies.
+    #[inline]
     pub(crate) fn write_reply(&self, lane: Lane, parts: &[IoSlice<'_>]) -> Result<(), Error> {
         within(lane, bytes_in(parts))?;
         let at = lane.start + lane.size;
@@ -145,6 +151,7 @@ impl Areas {
     }
 
     /// Appends what is at the start of a lane's area of replies to `bytes`.
+    #[inline]
     pub(crate) fn read_reply(
         &self,
         lane: Lane,
@@ -157,6 +164,7 @@ impl Areas {
 }
 
 /// Fails unless a lane's areas have `len` bytes.
+#[inline]
 fn within(lane: Lane, len: u64) -> Result<(), Error> {
     match len <= lane.size {
         true => Ok(()),

@@ -30,11 +30,13 @@ pub(crate) enum Place {
 }
 
 /// Bytes of the record of a request of `len` bytes that is behind its header.
+#[inline]
 pub(crate) fn record_size(len: u32) -> u64 {
-    HEADER + u64::from(len).next_multiple_of(8)
+    HEADER + (u64::from(len) + 7) / 8 * 8
 }
 
 /// The header of a record.
+#[inline]
 pub(crate) fn header(len: u32, kind: Kind, place: Place) -> [u8; HEADER as usize] {
     let kind = match kind {
         Kind::Posted => POSTED,
@@ -50,67 +52,99 @@ pub(crate) fn header(len: u32, kind: Kind, place: Place) -> [u8; HEADER as usize
 /// Requests on this side that are to go together, as records.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    bytes: Vec<u8>,
+    /// Room for them. They are the first `len` bytes.
+    room: Vec<u8>,
+    len: usize,
     records: usize,
 }
 
-/// Bytes of a batch whose memory is kept.
+/// Bytes of room that are kept.
 const KEPT: usize = 64 << 10;
 
 impl Batch {
     pub(crate) const fn new() -> Self {
         Batch {
-            bytes: Vec::new(),
+            room: Vec::new(),
+            len: 0,
             records: 0,
         }
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.records == 0
     }
 
     /// Whether a request of `len` bytes can go with them, in an area of `size` bytes.
+    #[inline]
     pub(crate) fn has_room(&self, size: u64, len: u32) -> bool {
-        self.records < RECORDS && self.bytes.len() as u64 + record_size(len) <= size
+        self.records < RECORDS && self.len as u64 + record_size(len) <= size
     }
 
     /// Adds a request of `len` bytes.
+    #[inline(always)]
     pub(crate) fn push(&mut self, kind: Kind, len: u32, request: &[IoSlice<'_>]) {
-        self.bytes
-            .extend_from_slice(&header(len, kind, Place::Here));
-        request
-            .iter()
-            .for_each(|part| self.bytes.extend_from_slice(part));
-        self.records += 1;
-        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        let record = self.add(record_size(len) as usize);
+        // What is missing at its end; the rest is written over.
+        if let Some(last) = record.last_chunk_mut() {
+            *last = [0; 8];
+        }
+        let (head, mut rest) = record.split_at_mut(HEADER as usize);
+        head.copy_from_slice(&header(len, kind, Place::Here));
+        for part in request {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+        }
     }
 
     /// Adds a request of `len` bytes that was sent in pieces.
     pub(crate) fn push_sent(&mut self, kind: Kind, len: u32) {
-        self.bytes
-            .extend_from_slice(&header(len, kind, Place::Pieces));
+        self.add(HEADER as usize)
+            .copy_from_slice(&header(len, kind, Place::Pieces));
+    }
+
+    /// Adds a record of so many bytes, which are anything yet.
+    #[inline]
+    fn add(&mut self, size: usize) -> &mut [u8] {
+        let start = self.len;
+        self.len += size;
         self.records += 1;
+        if self.len > self.room.len() {
+            self.grow();
+        }
+        &mut self.room[start..self.len]
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let room = self.len.next_power_of_two().max(4096);
+        self.room.resize(room, 0);
     }
 
     /// The records.
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.room[..self.len]
     }
 
-    /// The requests that are not answered.
-    pub(crate) fn posted(&self) -> impl Iterator<Item = &[u8]> {
-        let len = self.bytes.len() as u64;
-        let mut walk = Walk::new(len, len).ok();
-        let records = std::iter::from_fn(move || walk.as_mut()?.next(&self.bytes).ok()?);
-        let posted = records.filter(|record| record.kind == Kind::Posted);
-        posted.map(|record| record.of(&self.bytes))
-    }
-
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT);
+        if self.room.len() > KEPT {
+            self.room = Vec::new();
+        }
+        self.len = 0;
         self.records = 0;
     }
+}
+
+/// The requests among the records that are not answered.
+pub(crate) fn posted(records: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let len = records.len() as u64;
+    let mut walk = Walk::new(len, len).ok();
+    let all = std::iter::from_fn(move || walk.as_mut()?.next(records).ok()?);
+    let posted = all.filter(|record| record.kind == Kind::Posted);
+    posted.map(|record| record.of(records))
 }
 
 /// A record of a batch.
@@ -130,6 +164,7 @@ impl Record {
     }
 
     /// Bytes of the request that are in the batch, behind its header.
+    #[inline]
     pub(crate) fn of<'a>(&self, batch: &'a [u8]) -> &'a [u8] {
         let len = match self.place {
             Place::Here => self.len as usize,
@@ -146,7 +181,6 @@ pub(crate) struct Walk {
     at: u64,
     end: u64,
     records: usize,
-    last: bool,
 }
 
 impl Walk {
@@ -157,19 +191,16 @@ impl Walk {
                 at: 0,
                 end: len,
                 records: 0,
-                last: false,
             }),
             false => Err("a batch of impossible length"),
         }
     }
 
     /// The next record, if there is another one. `batch` is a copy.
+    #[inline]
     pub(crate) fn next(&mut self, batch: &[u8]) -> Result<Option<Record>, &'static str> {
         if self.at == self.end {
             return Ok(None);
-        }
-        if self.last {
-            return Err("a record behind the last one");
         }
         if self.records == RECORDS {
             return Err("a batch of too many records");
@@ -195,9 +226,11 @@ impl Walk {
         if next > self.end {
             return Err("a record beyond its batch");
         }
+        if next < self.end && (kind == Kind::Call || place == Place::Pieces) {
+            return Err("a record behind the last one");
+        }
         self.at = next;
         self.records += 1;
-        self.last = kind == Kind::Call || place == Place::Pieces;
         Ok(Some(Record {
             kind,
             place,
@@ -230,6 +263,28 @@ mod tests {
             batch.push(*kind, *len as u32, &[IoSlice::new(&request)]);
         }
         batch.bytes().to_vec()
+    }
+
+    /// Its memory is used again, and grows.
+    #[test]
+    fn one_that_was_cleared_is_as_a_new_one() {
+        let mut again = Batch::new();
+        for len in [9usize, 13, 200, 70_000, 0, 3, 4090] {
+            let mut new = Batch::new();
+            for _ in 0..3 {
+                let request = vec![7; len];
+                let parts = request.split_at(len / 2);
+                for batch in [&mut again, &mut new] {
+                    let parts = [IoSlice::new(parts.0), IoSlice::new(parts.1)];
+                    batch.push(Kind::Posted, len as u32, &parts);
+                }
+            }
+            assert_eq!(again.bytes(), new.bytes());
+            assert_eq!(posted(again.bytes()).count(), 3);
+            assert!(posted(again.bytes()).all(|request| request == vec![7; len]));
+            again.clear();
+            assert!(again.is_empty() && again.bytes().is_empty());
+        }
     }
 
     #[test]

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Client end.
 //!
-//! Lock order: `front`, then `free` or `growing`.
+//! Lock order: `front`, then `growing`.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Counts, Error, Kind};
 use wormhole_window::Count;
 
 use crate::age::{Age, Ages, Finding, Seen, Watch};
 use crate::areas::{Areas, Lane, LANES};
-use crate::batch::{self, Batch};
+use crate::batch::{self, posted, Batch};
+use crate::free::{FreeLanes, Taken};
 use crate::greeting::Grow;
 use crate::home::Home;
-use crate::{function_of, length_of, lock, operation, try_lock, FIRST_CARRIERS, OVER};
+use crate::{function_of, length_of, lock, operation, FIRST_CARRIERS, OVER};
 
 /// How often to look whether another thread's batch is carried out before letting other threads
 /// run, and how often then before sleeping.
@@ -58,10 +59,10 @@ pub(crate) struct VmfuncClient<D> {
     me: Weak<Self>,
     watch: Watch,
     /// What the shared lane holds.
-    front: Mutex<Front>,
+    front: parking_lot::Mutex<Front>,
     ring: Ring,
     /// Lanes for calls that may take long.
-    free: Mutex<Vec<Lane>>,
+    free: FreeLanes,
     delegate: D,
     refused: Refused,
     areas: Areas,
@@ -91,28 +92,11 @@ struct Front {
     ahead: Option<Lane>,
 }
 
-thread_local! {
-    /// What the thread's calls take batches in; kept for its memory.
-    static TAKEN: RefCell<Batch> = const { RefCell::new(Batch::new()) };
-}
-
 /// The answer to a delegated call.
 struct Answer {
     /// Length of the reply.
     len: u32,
     hopped: bool,
-}
-
-/// A lane of one call's own.
-struct OwnLane<'a> {
-    lane: Lane,
-    free: &'a Mutex<Vec<Lane>>,
-}
-
-impl Drop for OwnLane<'_> {
-    fn drop(&mut self) {
-        lock(self.free).push(self.lane);
-    }
 }
 
 /// The call that took a batch to a lane of its own, until it comes back.
@@ -134,26 +118,19 @@ impl Front {
         begins && self.age.begin()
     }
 
-    fn clear(&mut self) {
+    /// It was delivered, with a call or without, if it had `begun`.
+    fn clear(&mut self, begun: bool) {
         self.batch.clear();
-        self.age.end();
-    }
-
-    /// Leaves an empty one.
-    fn take_batch(&mut self) -> Batch {
-        // A thread that is ending keeps nothing.
-        let empty = TAKEN.try_with(RefCell::take).unwrap_or_default();
-        if !self.batch.is_empty() {
+        if begun {
             self.age.end();
         }
-        std::mem::replace(&mut self.batch, empty)
     }
 }
 
 impl<D: Delegate> Ages for VmfuncClient<D> {
     fn look(&self, seen: &mut Seen) -> bool {
         // Unless somebody is at it.
-        let Some(mut front) = try_lock(&self.front) else {
+        let Some(mut front) = self.front.try_lock() else {
             return true;
         };
         let begun = !front.batch.is_empty();
@@ -186,20 +163,17 @@ impl<D: Delegate> VmfuncClient<D> {
         refused: Refused,
         (max_receive, max_send): (u32, u32),
     ) -> Arc<Self> {
-        // The first ones at the end, where they are taken from.
-        let own = (1..LANES).rev().filter_map(|number| areas.lane(number));
-        let own = own.collect();
         Arc::new_cyclic(|me| VmfuncClient {
             me: me.clone(),
             watch: Watch::new(),
-            front: Mutex::new(Front {
+            front: parking_lot::Mutex::new(Front {
                 batch: Batch::new(),
                 function: 0,
                 age: Age::new(),
                 ahead: None,
             }),
             ring,
-            free: Mutex::new(own),
+            free: FreeLanes::new(),
             delegate,
             refused,
             counts: areas.counts().clone(),
@@ -256,7 +230,7 @@ impl<D: Delegate> VmfuncClient<D> {
     /// As [`flush`](Self::flush), unless another thread is in the middle of a call.
     pub(crate) fn try_flush(&self) -> Result<(), Error> {
         self.check(&[])?;
-        let sent = match try_lock(&self.front) {
+        let sent = match self.front.try_lock() {
             Some(mut front) if !self.is_ahead(front.ahead) => self.deliver_posted(&mut front),
             _ => Ok(()),
         };
@@ -304,7 +278,7 @@ impl<D: Delegate> VmfuncClient<D> {
 
     fn keep(&self, len: u32, request: &[IoSlice<'_>]) -> Result<(), Error> {
         let lane = self.areas.shared();
-        let mut front = lock(&self.front);
+        let mut front = self.front.lock();
         if self.goes_by_ring() || !front.batch.has_room(lane.size(), len) {
             drop(front);
             front = self.front();
@@ -348,16 +322,17 @@ impl<D: Delegate> VmfuncClient<D> {
         if !front.batch.has_room(lane.size(), len) {
             self.deliver_posted(front)?;
         }
+        let begun = !front.batch.is_empty();
         if !self.goes_by_ring() {
             let answer = self.carry_out(lane, &mut front.batch, Kind::Call, len, request)?;
             if let Some(answer) = answer {
-                front.clear();
+                front.clear(begun);
                 self.delegated(function, &answer);
                 return self.fetch(lane, answer.len, reply);
             }
         }
         self.batch_by_ring(&front.batch)?;
-        front.clear();
+        front.clear(begun);
         drop(locked);
         self.call_by_ring(request, reply)
     }
@@ -376,28 +351,33 @@ impl<D: Delegate> VmfuncClient<D> {
             true => None,
             false => self.own_lane()?,
         };
-        let Some(own) = own else {
+        let Some((own, lane)) = own else {
             self.deliver_posted(front)?;
             drop(locked);
             return self.call_by_ring(request, reply);
         };
-        let lane = own.lane;
         if !front.batch.has_room(lane.size(), len) {
             self.deliver_posted(front)?;
         }
-        let mut batch = front.take_batch();
-        let ahead = match batch.is_empty() {
-            true => None,
-            false => Some(self.begin_ahead(front, lane)?),
+        let answer = if front.batch.has_room(lane.size(), len) {
+            let begun = !front.batch.is_empty();
+            let ahead = begun.then(|| self.begin_ahead(front, lane));
+            front.batch.push(Kind::Call, len, request);
+            let bytes = front.batch.bytes();
+            let size = bytes.len() as u64;
+            self.areas.write_request(lane, bytes)?;
+            front.clear(begun);
+            drop(locked);
+            let answer = self.deliver(lane, size)?;
+            if answer.is_none() {
+                self.area_by_ring(lane, size)?;
+            }
+            drop(ahead);
+            answer
+        } else {
+            drop(locked);
+            self.carry_out(lane, &mut Batch::new(), Kind::Call, len, request)?
         };
-        drop(locked);
-        let answer = self.carry_out(lane, &mut batch, Kind::Call, len, request)?;
-        if answer.is_none() {
-            self.batch_by_ring(&batch)?;
-        }
-        drop(ahead);
-        batch.clear();
-        let _ = TAKEN.try_with(|kept| kept.replace(batch));
         match answer {
             Some(answer) => {
                 self.delegated(function, &answer);
@@ -412,15 +392,17 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// A call takes a batch to a lane of its own: whoever sends something after it waits until the
     /// server has carried out that.
-    fn begin_ahead(&self, front: &mut Front, lane: Lane) -> Result<Ahead<'_>, Error> {
+    #[inline]
+    fn begin_ahead(&self, front: &mut Front, lane: Lane) -> Ahead<'_> {
         let returned = &self.returned[lane.number];
-        self.areas.set_carried_out(lane, false)?;
+        self.areas.set_carried_out(lane, false);
         returned.store(false, Ordering::Relaxed);
         front.ahead = Some(lane);
-        Ok(Ahead(returned))
+        Ahead(returned)
     }
 
     /// Whether the server may have to carry out a batch that the call in this lane took with it.
+    #[inline]
     fn is_ahead(&self, lane: Option<Lane>) -> bool {
         lane.is_some_and(|lane| {
             !self.returned[lane.number].load(Ordering::Acquire) && !self.areas.carried_out(lane)
@@ -429,32 +411,41 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// What the shared lane holds, when nothing is ahead of it. Without it meanwhile: who is ahead
     /// needs it for his next request, and would in turn be waited for then.
+    #[inline(always)]
     fn front(&self) -> MutexGuard<'_, Front> {
-        let mut turns = 0u32;
         loop {
-            let front = lock(&self.front);
+            let front = self.front.lock();
             let ahead = front.ahead;
             if !self.is_ahead(ahead) {
                 return front;
             }
             drop(front);
-            while self.is_ahead(ahead) {
-                turns = turns.saturating_add(1);
-                match turns {
-                    0..SPINS => std::hint::spin_loop(),
-                    SPINS..YIELDS => std::thread::yield_now(),
-                    _ => std::thread::sleep(PAUSE),
-                }
+            self.await_ahead(ahead);
+        }
+    }
+
+    /// Waits until nothing is there that was ahead.
+    #[cold]
+    fn await_ahead(&self, ahead: Option<Lane>) {
+        let mut turns = 0u32;
+        while self.is_ahead(ahead) {
+            turns = turns.saturating_add(1);
+            match turns {
+                0..SPINS => std::hint::spin_loop(),
+                SPINS..YIELDS => std::thread::yield_now(),
+                _ => std::thread::sleep(PAUSE),
             }
         }
     }
 
     /// What a call tells of its function.
+    #[inline]
     fn delegated(&self, function: u16, answer: &Answer) {
         self.home.delegated(function, answer.hopped);
         self.count_delegated(function, answer);
     }
 
+    #[inline]
     fn count_delegated(&self, function: u16, answer: &Answer) {
         self.counts.add_shared(function, Count::Delegated);
         if answer.hopped {
@@ -488,7 +479,7 @@ impl<D: Delegate> VmfuncClient<D> {
         } else {
             return Ok(None);
         }
-        self.deliver(lane, batch)
+        self.deliver_batch(lane, batch)
     }
 
     /// Gives the server a request in pieces. False if exitless calls were refused; then nothing
@@ -532,10 +523,15 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// Has the server carry out a batch; gives the length of the reply. `None`: it was refused,
     /// and nothing was carried out.
-    fn deliver(&self, lane: Lane, batch: &Batch) -> Result<Option<Answer>, Error> {
+    fn deliver_batch(&self, lane: Lane, batch: &Batch) -> Result<Option<Answer>, Error> {
         let bytes = batch.bytes();
         self.areas.write_request(lane, bytes)?;
-        let answer = self.delegate(operation::DELIVER, lane, bytes.len() as u64)?;
+        self.deliver(lane, bytes.len() as u64)
+    }
+
+    /// As [`deliver_batch`](Self::deliver_batch), of a batch of so many bytes that is there already.
+    fn deliver(&self, lane: Lane, bytes: u64) -> Result<Option<Answer>, Error> {
+        let answer = self.delegate(operation::DELIVER, lane, bytes)?;
         let Some(answer) = answer else {
             return Ok(None);
         };
@@ -553,11 +549,11 @@ impl<D: Delegate> VmfuncClient<D> {
         if front.batch.is_empty() {
             return Ok(());
         }
-        let answer = self.deliver(self.areas.shared(), &front.batch)?;
+        let answer = self.deliver_batch(self.areas.shared(), &front.batch)?;
         if answer.is_none() {
             self.batch_by_ring(&front.batch)?;
         }
-        front.clear();
+        front.clear(true);
         match answer {
             Some(answer) => self.answered_posted(front.function, answer),
             None => Ok(()),
@@ -574,9 +570,20 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// Posts what was posted by ring, now that exitless calls were refused.
     fn batch_by_ring(&self, batch: &Batch) -> Result<(), Error> {
-        batch
-            .posted()
-            .try_for_each(|request| self.post_by_ring(&[IoSlice::new(request)]))
+        self.all_by_ring(batch.bytes())
+    }
+
+    /// As [`batch_by_ring`](Self::batch_by_ring), of a batch that is in a lane's area alone. The
+    /// server may have changed it there: then it gets what it has made up itself.
+    #[cold]
+    fn area_by_ring(&self, lane: Lane, size: u64) -> Result<(), Error> {
+        let mut batch = Vec::new();
+        self.areas.read_request(lane, size, &mut batch)?;
+        self.all_by_ring(&batch)
+    }
+
+    fn all_by_ring(&self, batch: &[u8]) -> Result<(), Error> {
+        posted(batch).try_for_each(|request| self.post_by_ring(&[IoSlice::new(request)]))
     }
 
     fn post_by_ring(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
@@ -591,19 +598,14 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// A lane for a call that may take long, if there is one, and a carrier for it besides one
     /// for the shared lane: that must not wait.
-    fn own_lane(&self) -> Result<Option<OwnLane<'_>>, Error> {
-        let mut free = lock(&self.free);
-        let Some(lane) = free.pop() else {
+    fn own_lane(&self) -> Result<Option<(Taken<'_>, Lane)>, Error> {
+        let Some(taken) = self.free.take() else {
             return Ok(None);
         };
+        let lane = self.areas.own(taken.number());
         // With the shared lane's.
-        let busy = LANES - free.len();
-        drop(free);
-        let own = OwnLane {
-            lane,
-            free: &self.free,
-        };
-        Ok(self.has_carriers(busy as u32)?.then_some(own))
+        let has_carrier = self.has_carriers(taken.busy() + 1)?;
+        Ok(has_carrier.then_some((taken, lane)))
     }
 
     /// A call finds no carrier: the server has taken back some, which were not needed for long.
@@ -611,9 +613,9 @@ impl<D: Delegate> VmfuncClient<D> {
         *lock(&self.growing) = false;
         self.carriers.store(FIRST_CARRIERS, Ordering::Relaxed);
         // With the shared lane's.
-        let calls = LANES - lock(&self.free).len();
+        let calls = self.free.busy() + 1;
         // The call that waits hears of it if the server has gone.
-        let _ = self.has_carriers(calls as u32);
+        let _ = self.has_carriers(calls);
     }
 
     /// Whether so many calls can be under way at once. Asks for carriers if it is not known that
@@ -638,9 +640,18 @@ impl<D: Delegate> VmfuncClient<D> {
     }
 
     /// Takes a reply, which begins in the lane's area.
+    #[inline]
     fn fetch(&self, lane: Lane, len: u32, reply: &mut Vec<u8>) -> Result<(), Error> {
-        let (len, area) = (u64::from(len), lane.size());
         reply.clear();
+        // Most have nothing to tell.
+        match len {
+            0 => Ok(()),
+            len => self.fetch_bytes(lane, len.into(), reply),
+        }
+    }
+
+    fn fetch_bytes(&self, lane: Lane, len: u64, reply: &mut Vec<u8>) -> Result<(), Error> {
+        let area = lane.size();
         self.areas.read_reply(lane, len.min(area), reply)?;
         let mut done = len.min(area);
         while done < len {

@@ -167,8 +167,8 @@ pub fn connect(config: &Config) -> Result<Connected, Error> {
     };
     let (ring, spare) = wormhole_transport::connect_spare(config)?;
     let areas = spare
-        .map(Areas::new)
-        .ok_or(Error::Protocol("a ring without a channel"))?;
+        .ok_or(Error::Protocol("a ring without a channel"))
+        .and_then(Areas::new)?;
     let data = Some(areas.data().clone());
     let max_message = config.limits.max_message;
     let offer = ask(ring.as_ref(), max_message)?;

@@ -6,15 +6,15 @@ use std::fmt::Display;
 use std::io::IoSlice;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use wormhole_transport::{Error, Kind};
 use wormhole_window::Count;
 
 use crate::areas::{Areas, Lane, LANES};
 use crate::batch::{Place, Walk};
 use crate::serve::Handler;
-use crate::{function_of, length_of, lock, operation, OVER};
+use crate::{function_of, length_of, operation, OVER};
 
 /// The session is over; the handler was told why.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl<H: Handler> Desk<H> {
         let (Some(lane), Some(state)) = (self.areas.lane(number), self.lanes.get(number)) else {
             return Err(self.end(&"a delegated call in no lane"));
         };
-        let mut state = lock(state);
+        let mut state = state.lock();
         match operation {
             operation::DELIVER => self.deliver(lane, &mut state, argument),
             operation::FETCH => self.fetch(lane, &mut state, argument),
@@ -112,7 +112,6 @@ impl<H: Handler> Desk<H> {
         state.batch.clear();
         let copied = self.areas.read_request(lane, len, &mut state.batch);
         copied.map_err(|why| self.end(&why))?;
-        let mut replied = 0;
         while let Some(record) = walk.next(&state.batch).map_err(|why| self.end(&why))? {
             if record.len > self.max_receive {
                 return Err(self.end(&"a request that is too long"));
@@ -120,28 +119,36 @@ impl<H: Handler> Desk<H> {
             let pieces;
             let request = match record.place {
                 Place::Here => record.of(&state.batch),
-                Place::Pieces if state.pieces.len() == record.len as usize => {
-                    pieces = std::mem::take(&mut state.pieces);
+                Place::Pieces => {
+                    pieces = self.pieces(&mut state.pieces, record.len)?;
                     &pieces
                 }
-                Place::Pieces => {
-                    return Err(self.end(&"a request of which not all pieces came"));
-                }
             };
-            if record.kind == Kind::Call && !record.is_first() {
-                let said = self.areas.set_carried_out(lane, true);
-                said.map_err(|why| self.end(&why))?;
-            }
-            let carried_out = self.carry_out(lane, &mut state.reply, request, record.kind)?;
-            self.count_hop(request);
-            if let Some(len) = carried_out {
-                replied = len;
+            match record.kind {
+                Kind::Posted => self.carry_out(request)?,
+                Kind::Call => {
+                    if !record.is_first() {
+                        self.areas.set_carried_out(lane, true);
+                    }
+                    // It is the last one.
+                    return self.answer(lane, &mut state.reply, request);
+                }
             }
         }
-        Ok(replied)
+        Ok(0)
+    }
+
+    /// A request that came in pieces.
+    #[cold]
+    fn pieces(&self, pieces: &mut Vec<u8>, len: u32) -> Result<Vec<u8>, Over> {
+        match pieces.len() == len as usize {
+            true => Ok(std::mem::take(pieces)),
+            false => Err(self.end(&"a request of which not all pieces came")),
+        }
     }
 
     /// Counts the hop that came since the last request, if there was one.
+    #[inline]
     fn count_hop(&self, request: &[u8]) {
         let Some(cause) = wormhole_delegate::take_hop() else {
             return;
@@ -152,38 +159,55 @@ impl<H: Handler> Desk<H> {
         }
     }
 
-    /// Carries out one request; gives the length of its reply, which then is in the area or
+    /// Carries out one request, to which nobody awaits a reply.
+    #[inline]
+    fn carry_out(&self, request: &[u8]) -> Result<(), Over> {
+        let mut none = |_: &[IoSlice<'_>]| Err(Error::Misuse("a reply where no call awaits one"));
+        let handled = self.handler.handle(request, Kind::Posted, &mut none);
+        handled.map_err(|error| self.end(&error))?;
+        self.count_hop(request);
+        Ok(())
+    }
+
+    /// Carries out a call; gives the length of its reply, which then is in the area or
     /// begins there.
-    fn carry_out(
+    #[inline]
+    fn answer(&self, lane: Lane, rest: &mut Vec<u8>, request: &[u8]) -> Result<u32, Over> {
+        let mut replied = None;
+        let mut answer = |parts: &[IoSlice<'_>]| {
+            if replied.is_some() {
+                return Err(Error::Misuse("a second reply to a call"));
+            }
+            replied = Some(match parts {
+                [] => 0,
+                parts => self.write_reply(lane, rest, parts)?,
+            });
+            Ok(())
+        };
+        let handled = self.handler.handle(request, Kind::Call, &mut answer);
+        handled.map_err(|error| self.end(&error))?;
+        self.count_hop(request);
+        replied.ok_or_else(|| self.end(&"a call that was not answered"))
+    }
+
+    /// Puts a reply where the client finds it, and into `rest` if that is too short. Gives its
+    /// length.
+    #[inline(never)]
+    fn write_reply(
         &self,
         lane: Lane,
         rest: &mut Vec<u8>,
-        request: &[u8],
-        kind: Kind,
-    ) -> Result<Option<u32>, Over> {
-        let mut replied = None;
-        let mut answer = |parts: &[IoSlice<'_>]| {
-            if kind == Kind::Posted || replied.is_some() {
-                return Err(Error::Misuse("a reply where no call awaits one"));
-            }
-            let len = length_of(parts, self.max_send)?;
-            if u64::from(len) <= lane.size() {
-                self.areas.write_reply(lane, parts)?;
-            } else {
-                parts.iter().for_each(|part| rest.extend_from_slice(part));
-                let first = &rest[..lane.size() as usize];
-                self.areas.write_reply(lane, &[IoSlice::new(first)])?;
-            }
-            replied = Some(len);
-            Ok(())
-        };
-        if let Err(error) = self.handler.handle(request, kind, &mut answer) {
-            return Err(self.end(&error));
+        parts: &[IoSlice<'_>],
+    ) -> Result<u32, Error> {
+        let len = length_of(parts, self.max_send)?;
+        if u64::from(len) <= lane.size() {
+            self.areas.write_reply(lane, parts)?;
+            return Ok(len);
         }
-        match (kind, replied) {
-            (Kind::Call, None) => Err(self.end(&"a call that was not answered")),
-            (_, replied) => Ok(replied),
-        }
+        parts.iter().for_each(|part| rest.extend_from_slice(part));
+        let first = &rest[..lane.size() as usize];
+        self.areas.write_reply(lane, &[IoSlice::new(first)])?;
+        Ok(len)
     }
 
     fn put(&self, lane: Lane, state: &mut State, len: u64) -> Result<u32, Over> {

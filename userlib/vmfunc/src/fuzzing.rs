@@ -14,7 +14,7 @@ impl<H: Handler> Calls<H> {
     /// Over this memory, with messages of at most `max_message` bytes.
     pub fn new(spare: Spare, handler: H, max_message: u32) -> Self {
         Calls(Desk::new(
-            Areas::new(spare),
+            Areas::new(spare).expect("room for lanes"),
             handler,
             max_message,
             max_message,

@@ -33,6 +33,7 @@ mod batch;
 mod client;
 mod connect;
 mod desk;
+mod free;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod greeting;
@@ -42,7 +43,7 @@ mod serve;
 mod tests;
 mod workers;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use connect::{connect, Connected, Connection};
 pub use serve::{serve, Handler, Reply, ServeError};
@@ -87,6 +88,7 @@ mod operation {
 const OVER: u64 = 1 << 32;
 
 /// The function that a request is for, by its first two bytes.
+#[inline]
 fn function_of(parts: &[std::io::IoSlice<'_>]) -> u16 {
     if let Some(head) = parts.first().and_then(|part| part.first_chunk()) {
         return u16::from_le_bytes(*head);
@@ -95,27 +97,25 @@ fn function_of(parts: &[std::io::IoSlice<'_>]) -> u16 {
     u16::from_le_bytes([bytes.next().unwrap_or(0), bytes.next().unwrap_or(0)])
 }
 
-/// Takes a lock. Nothing panics half-way through a change of what these guard.
+/// Takes a lock. Nothing panics half-way through a change of what these guard. Locks that every
+/// call takes are `parking_lot`'s, which ask for no panics.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As [`lock`], unless another thread has it.
-fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
-}
-
 /// Bytes of a message given in parts.
+#[inline]
 fn bytes_in(parts: &[std::io::IoSlice<'_>]) -> u64 {
+    // Most messages have one.
+    if let [part] = parts {
+        return part.len() as u64;
+    }
     let lengths = parts.iter().map(|part| part.len() as u64);
     lengths.fold(0, u64::saturating_add)
 }
 
 /// Length of a message given in parts, if `max` allows it.
+#[inline]
 fn length_of(parts: &[std::io::IoSlice<'_>], max: u32) -> Result<u32, wormhole_transport::Error> {
     let len = bytes_in(parts);
     match u32::try_from(len) {

@@ -103,7 +103,7 @@ pub fn serve<H: Handler + 'static>(
         Kind::Posted => None,
     };
     if let (Some(upgrade), Some(spare)) = (upgrade, spare) {
-        let areas = Areas::new(spare);
+        let areas = Areas::new(spare)?;
         let desk = Arc::new(Desk::new(areas, handler, upgrade.max_message, max_message));
         return attend(ring, desk, max_message, carriers);
     }

@@ -195,7 +195,7 @@ impl World {
         let (client, client_spare) = connected.join().unwrap().unwrap();
         std::fs::remove_file(path).unwrap();
         let log = Arc::<Mutex<Log>>::default();
-        let areas = Areas::new(spare.unwrap());
+        let areas = Areas::new(spare.unwrap()).unwrap();
         let meet = Arc::new(Barrier::new(parties));
         let echo = Echo {
             log: log.clone(),
@@ -221,7 +221,7 @@ impl World {
             carriers,
             short: Arc::default(),
             ring: Some(client),
-            areas: Some(Areas::new(client_spare.unwrap())),
+            areas: Areas::new(client_spare.unwrap()).ok(),
             server: Some(server),
         }
     }
@@ -391,6 +391,20 @@ proptest! {
             prop_assert!(answer.as_ref().map_or(0, Vec::len) <= MAX as usize);
             failed |= answer.is_err();
         }
+    }
+}
+
+/// In the shared lane, and in a lane of the call's own.
+#[test]
+fn a_batch_that_is_refused_goes_by_ring() {
+    for number in [2, 3] {
+        let mut world = World::new();
+        let client = world.client(0, Refused::GoByRing);
+        post(&client, 0, 12).unwrap();
+        post(&client, 1, 300).unwrap();
+        call(&client, number, 0, 13).unwrap();
+        let log = world.log.lock().unwrap();
+        assert_eq!(log.requests, [(0, 12), (1, 300), (number, 13)]);
     }
 }
 

@@ -90,6 +90,7 @@ impl Count {
     }
 
     /// Byte offset, from the start of the counts, of the word for a function.
+    #[inline]
     pub const fn offset(self, function: u16) -> usize {
         let row = if (function as usize) < COUNTED_FUNCTIONS {
             function as usize

@@ -71,7 +71,7 @@ mod word;
 
 pub use counts::Counts;
 pub use data::DataArea;
-pub use spare::Spare;
+pub use spare::{Spare, SpareWord};
 
 #[cfg(all(test, not(loom)))]
 mod hostile_tests;

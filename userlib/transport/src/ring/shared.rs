@@ -108,6 +108,7 @@ impl Region {
     ///
     /// # Panics
     /// As there.
+    #[inline]
     pub(super) fn atomic(&self, offset: u64) -> &AtomicU64 {
         let (offset, _) = self.bounds(offset, size_of::<AtomicU64>() as u64);
         // SAFETY: `bounds` found it within the region.
@@ -164,10 +165,11 @@ impl Region {
         bytes: &mut Vec<u8>,
     ) -> Result<(), TryReserveError> {
         let (offset, len) = self.bounds(offset, len);
-        bytes.try_reserve(len)?;
+        if bytes.capacity() - bytes.len() < len {
+            more_room(bytes, len)?;
+        }
         let spare = bytes.spare_capacity_mut();
-        // SAFETY: as in `write`, the other way; `try_reserve` made at least
-        // `len` bytes of spare capacity.
+        // SAFETY: as in `write`, the other way; there are at least `len` bytes of spare capacity.
         unsafe {
             copy(
                 self.address().as_ptr().add(offset),
@@ -192,6 +194,7 @@ impl Region {
         unsafe { self.mapping.base.add(self.offset) }
     }
 
+    #[inline]
     fn bounds(&self, offset: u64, len: u64) -> (usize, usize) {
         let within = offset
             .checked_add(len)
@@ -200,6 +203,12 @@ impl Region {
         // Both are at most `self.len`, so neither is truncated.
         (offset as usize, len as usize)
     }
+}
+
+/// Most of what is read is short, and has its room already.
+#[cold]
+fn more_room(bytes: &mut Vec<u8>, len: usize) -> Result<(), TryReserveError> {
+    bytes.try_reserve(len)
 }
 
 /// A word of a shared mapping, little-endian.
@@ -214,6 +223,8 @@ pub(super) struct SharedWord {
 
 // SAFETY: the mapping belongs to the process, and it is held.
 unsafe impl Send for SharedWord {}
+// SAFETY: all access is by atomics.
+unsafe impl Sync for SharedWord {}
 
 impl SharedWord {
     fn atomic(&self) -> &AtomicU64 {

@@ -4,12 +4,13 @@
 use std::io::IoSlice;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use super::channel::Channel;
 use super::counts::Counts;
 use super::data::DataArea;
-use super::shared::Region;
+use super::shared::{Region, SharedWord};
+use super::word::Word;
 use crate::Error;
 
 /// The memory of a channel that messages leave alone, for what goes beside
@@ -22,6 +23,23 @@ pub struct Spare {
     data: DataArea,
     counts: Counts,
     file: Option<OwnedFd>,
+}
+
+/// A word of that memory. The other end can change it at any time.
+pub struct SpareWord(SharedWord);
+
+impl SpareWord {
+    /// What it is now. What the other end wrote before it stored this is there, too.
+    #[inline]
+    pub fn load(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Changes it, behind everything that this end wrote before.
+    #[inline]
+    pub fn store(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
 }
 
 impl Spare {
@@ -67,6 +85,7 @@ impl Spare {
     ///
     /// # Errors
     /// [`Error::Misuse`] if they do not fit.
+    #[inline]
     pub fn write(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<u64, Error> {
         let mut at = offset;
         for part in parts {
@@ -82,6 +101,7 @@ impl Spare {
     /// # Errors
     /// [`Error::Misuse`] if they are not all there, [`Error::Io`] if there is no
     /// memory for them.
+    #[inline]
     pub fn read(&self, offset: u64, len: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
         self.end(offset, len)?;
         self.region
@@ -89,18 +109,19 @@ impl Spare {
             .map_err(|_| Error::Io(std::io::ErrorKind::OutOfMemory.into()))
     }
 
-    /// The word at `offset`, little-endian.
+    /// The word at `offset`.
     ///
     /// # Errors
     /// [`Error::Misuse`] if it is not there, or not aligned.
-    pub fn word(&self, offset: u64) -> Result<&AtomicU64, Error> {
-        self.end(offset, size_of::<AtomicU64>() as u64)?;
-        match offset % size_of::<AtomicU64>() as u64 {
-            0 => Ok(self.region.atomic(offset)),
+    pub fn word(&self, offset: u64) -> Result<SpareWord, Error> {
+        self.end(offset, size_of::<u64>() as u64)?;
+        match offset % size_of::<u64>() as u64 {
+            0 => Ok(SpareWord(self.region.word(offset))),
             _ => Err(Error::Misuse("a word that is not aligned")),
         }
     }
 
+    #[inline]
     fn end(&self, offset: u64, len: u64) -> Result<u64, Error> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => Ok(end),
