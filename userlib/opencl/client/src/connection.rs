@@ -5,16 +5,15 @@
 //! A connection that is lost stays lost: what the program holds lived in a
 //! server process that is gone. Every later call fails at once.
 
-use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::constants::{CL_DEVICE_NOT_AVAILABLE, CL_OUT_OF_RESOURCES};
-use wormhole_opencl_protocol::frame::{ReplyFrame, Request, ALONE, PRINTED};
+use wormhole_opencl_protocol::frame::{done, ReplyFrame, Request, ALONE, PRINTED};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::pitched::Pitched;
 use wormhole_opencl_protocol::types::cl_int;
@@ -41,6 +40,8 @@ struct Connection {
     /// Memory that the server has, too.
     area: Option<Area>,
     reads: Mutex<Reads>,
+    /// Number of the last transfer that was posted, 0 before the first. Changed under `reads`.
+    last: AtomicU64,
     /// A call has ended, for those who wait for the data that came with it.
     ended: Condvar,
     /// Calls under way, whose answers may bring the data of reads.
@@ -54,7 +55,6 @@ struct Connection {
 struct Reads {
     /// Those that it has not told of yet, by number.
     waiting: FxHashMap<u64, Landing>,
-    last: u64,
     /// So many that were handed over first have landed,
     landed: u64,
     /// and these of those after them: where each answer's begin and end.
@@ -189,14 +189,6 @@ static CONNECTION: OnceLock<Option<Connection>> = OnceLock::new();
 static DOWN: AtomicBool = AtomicBool::new(false);
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-thread_local! {
-    /// Answer of the thread's call under way; kept for its memory.
-    static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Longest answer whose memory is kept.
-const KEPT: usize = 1 << 20;
-
 extern "C" fn forked() {
     FORKED.store(true, Ordering::Relaxed);
 }
@@ -231,6 +223,7 @@ fn connect() -> Option<Connection> {
         client,
         area,
         reads: Mutex::default(),
+        last: AtomicU64::new(0),
         ended: Condvar::new(),
         calls: AtomicUsize::new(0),
         waiting: AtomicUsize::new(0),
@@ -303,6 +296,11 @@ impl Connection {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For a transfer. Only while `reads` is locked.
+    fn next_number(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn lose(&self, why: impl Display) -> cl_int {
         let before = DOWN.swap(true, Ordering::Relaxed);
         self.reads().waiting.clear();
@@ -330,6 +328,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     fn post(&self, request: &Writer<'_>) -> Result<(), cl_int> {
         stats::count_posted();
         let result = request.with_parts(|parts| self.client.post(parts));
@@ -346,7 +345,8 @@ impl Connection {
             true => ALONE,
             false => 0,
         };
-        let frame = request.flagged(flags);
+        let mut frame = Writer::new();
+        request.put_whole(flags, &mut frame);
         self.exchange::<R, T>(take, |reply| {
             frame.with_parts(|parts| self.client.call(parts, reply, R::BLOCKING))
         })
@@ -360,26 +360,22 @@ impl Connection {
     ) -> Result<T, cl_int> {
         // Until the data that comes with it is where it belongs.
         let _call = Call::begin(self);
-        let mut reply = REPLY.try_with(RefCell::take).unwrap_or_default();
-        let result = send(&mut reply);
-        let answer = match self.sent(result) {
-            Err(status) => Err(status),
-            Ok(()) => match self.open::<R>(&reply) {
-                Err(malformed) => Err(self.lose(format_args!("bad reply: {malformed}"))),
-                Ok(answer) => answer.map(take),
-            },
-        };
-        if reply.capacity() <= KEPT {
-            // A thread that is ending keeps nothing.
-            let _ = REPLY.try_with(|kept| kept.replace(reply));
-        }
-        answer
+        // Most answers are empty, and take no memory.
+        let mut reply = Vec::new();
+        self.sent(send(&mut reply))?;
+        let answer = self.open::<R>(&reply);
+        let answer =
+            answer.map_err(|malformed| self.lose(format_args!("bad reply: {malformed}")))?;
+        answer.map(take)
     }
 
     fn open<'a, 'r, R: Request<'a>>(
         &self,
         reply: &'r [u8],
     ) -> Result<Result<R::Reply<'r>, cl_int>, Malformed> {
+        if reply.is_empty() {
+            return done().map(Ok);
+        }
         let frame = ReplyFrame::open(reply)?;
         // Most programs have none.
         if frame.handed > 0 || !frame.landed.is_empty() {
@@ -466,7 +462,10 @@ impl Reads {
 /// # Errors
 /// Only if it cannot be sent.
 pub(crate) fn post<'a, R: Request<'a>>(request: &R) -> Result<(), cl_int> {
-    connection()?.post(&request.frame())
+    let connection = connection()?;
+    let mut frame = Writer::new();
+    request.put_whole(0, &mut frame);
+    connection.post(&frame)
 }
 
 /// Sends a request, and waits for its answer if `wait`.
@@ -539,8 +538,7 @@ pub(crate) fn call_giving<'a, R: Request<'a>>(
     let connection = connection()?;
     let number = {
         let mut reads = connection.reads();
-        reads.last += 1;
-        let number = reads.last;
+        let number = connection.next_number();
         let landing = Landing::part(Arc::new(part), Handle::NULL);
         reads.waiting.insert(number, landing);
         number
@@ -563,8 +561,7 @@ pub(crate) fn post_transfer<'a, R: Request<'a>>(
     let connection = connection()?;
     // Held meanwhile: another thread's answer may bring the data at once.
     let mut reads = connection.reads();
-    reads.last += 1;
-    let number = reads.last;
+    let number = connection.next_number();
     reads.waiting.insert(number, landing);
     let frame = request(number).frame();
     let posted = frame.with_parts(|parts| connection.client.post(parts));
@@ -609,8 +606,13 @@ pub(crate) fn leave() {
 
 /// Number of the last transfer that was posted so far, if the server has not told of some.
 pub(crate) fn last_awaited() -> Result<Option<u64>, cl_int> {
-    let reads = connection()?.reads();
-    Ok((!reads.waiting.is_empty()).then_some(reads.last))
+    let connection = connection()?;
+    let last = connection.last.load(Ordering::Relaxed);
+    // Most programs have none.
+    if last == 0 || connection.reads().waiting.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(last))
 }
 
 /// After a queue has finished: all its reads up to number `last` have landed, or

@@ -3,7 +3,10 @@
 //!
 //! A request is the function's number (`u16`), flags (`u16`) and its fields. A reply is
 //! the status (`i32`), how many transfers have been handed over so far, also with other threads' replies (`u64`), those that are with this one, and,
-//! if the status is `CL_SUCCESS`, the fields of the function's reply.
+//! if the status is `CL_SUCCESS`, the fields of the function's reply. Of most calls there is nothing
+//! of all that to tell: then a reply is empty ([`DONE`]).
+
+use std::io::IoSlice;
 
 use crate::api::BLOCKING;
 use crate::constants::CL_SUCCESS;
@@ -24,17 +27,25 @@ pub trait Request<'a>: Wire<'a> {
     type Reply<'r>: Wire<'r>;
 
     /// The whole request.
+    #[inline]
     fn frame(&self) -> Writer<'a> {
         self.flagged(0)
     }
 
     /// The whole request, with flags.
+    #[inline]
     fn flagged(&self, flags: u16) -> Writer<'a> {
         let mut w = Writer::new();
-        Self::FUNCTION.put(&mut w);
-        flags.put(&mut w);
-        self.put(&mut w);
+        self.put_whole(flags, &mut w);
         w
+    }
+
+    /// Appends the whole request, with flags.
+    #[inline]
+    fn put_whole(&self, flags: u16, w: &mut Writer<'a>) {
+        Self::FUNCTION.put(w);
+        flags.put(w);
+        self.put(w);
     }
 }
 
@@ -70,6 +81,19 @@ pub fn blocks(bytes: &[u8]) -> bool {
 /// standard output. It is none of the reads that are counted.
 pub const PRINTED: u64 = 0;
 
+/// Parts of the reply to a call that has succeeded, and whose function's reply has no fields, while
+/// no transfers were handed over, nor are now.
+pub const DONE: [IoSlice<'static>; 0] = [];
+
+/// The fields of an empty reply.
+///
+/// # Errors
+/// If there are some.
+#[inline]
+pub fn done<'a, T: Wire<'a>>() -> Result<T, Malformed> {
+    T::get(&mut Reader::new(&[]))
+}
+
 /// A transfer that did not block and has completed, by the number the client gave it:
 /// the data of a read, empty if it is where both ends have it, and nothing if it failed.
 pub type Landed<'a> = (u64, Option<&'a [u8]>);
@@ -92,6 +116,14 @@ impl<'a> ReplyFrame<'a> {
     #[inline]
     pub fn open(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut body = Reader::new(bytes);
+        if bytes.is_empty() {
+            return Ok(ReplyFrame {
+                status: CL_SUCCESS,
+                handed: 0,
+                landed: Vec::new(),
+                body,
+            });
+        }
         Ok(ReplyFrame {
             status: Wire::get(&mut body)?,
             handed: Wire::get(&mut body)?,
@@ -109,5 +141,24 @@ impl<'a> ReplyFrame<'a> {
         let fields = T::get(&mut self.body)?;
         self.body.finish()?;
         Ok(Ok(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{ClCreateKernelReply, ClFinishReply};
+
+    #[test]
+    fn an_empty_reply_is_that_of_a_call_that_has_succeeded() {
+        let frame = ReplyFrame::open(&[]).unwrap();
+        assert_eq!((frame.status, frame.handed), (CL_SUCCESS, 0));
+        assert!(frame.landed.is_empty());
+        assert!(frame.fields::<ClFinishReply>().unwrap().is_ok());
+        assert!(done::<ClFinishReply>().is_ok());
+        // One that has fields must give them.
+        let frame = ReplyFrame::open(&[]).unwrap();
+        assert!(frame.fields::<ClCreateKernelReply>().is_err());
+        assert!(done::<ClCreateKernelReply>().is_err());
     }
 }

@@ -187,6 +187,19 @@ impl Pending {
         self.bytes += cost(&(number, None));
     }
 
+    /// Whether none are under way, and the client was never told of any.
+    pub(crate) fn has_never_had_any(&self) -> bool {
+        self.handed == 0
+            && self.transfers.is_empty()
+            && self.completed.is_empty()
+            && self.destroyed.is_none()
+    }
+
+    /// Whether none are under way that were not seen to be complete.
+    pub(crate) fn has_none(&self) -> bool {
+        self.transfers.is_empty()
+    }
+
     /// Events of a queue's reads that were not seen to be complete.
     pub(crate) fn reads_of(&self, queue: Handle) -> Vec<cl_event> {
         let reads = self

@@ -73,6 +73,11 @@ impl Printed {
         }
     }
 
+    /// Whether there may be something.
+    pub(crate) fn is_expected(&self) -> bool {
+        self.expected
+    }
+
     /// What was printed since.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let Some(file) = self.file.as_ref().filter(|_| self.expected) else {

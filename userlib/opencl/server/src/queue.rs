@@ -15,10 +15,10 @@ use crate::used::Used;
 pub(crate) fn finish(s: &mut Locked<'_>, m: ClFinish) -> Result<Vec<u8>, Refusal> {
     let queue = m.command_queue;
     let reply = serve::clFinish(s, m)?;
-    let reads = s.pending.reads_of(queue);
-    if reads.is_empty() {
+    if s.pending.has_none() {
         return Ok(reply);
     }
+    let reads = s.pending.reads_of(queue);
     let vendor = s.vendor.clone();
     for event in reads {
         let mut used = Used::default();

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use wormhole_opencl_protocol::api::Kind;
 use wormhole_opencl_protocol::argument::ArgKind;
 use wormhole_opencl_protocol::constants::{CL_OUT_OF_RESOURCES, CL_SUCCESS};
-use wormhole_opencl_protocol::frame::{blocks, open_request, Landed, PRINTED};
+use wormhole_opencl_protocol::frame::{blocks, open_request, Landed, DONE, PRINTED};
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::types::cl_int;
 use wormhole_opencl_protocol::wire::{Malformed, Wire, Writer};
@@ -162,6 +162,11 @@ impl Session {
     ) -> Result<(), ServeError> {
         let mut locked = self.0.lock();
         if let Some(result) = carry_out(&mut locked, request, kind == Answer::Call)? {
+            let is_done = result.as_ref().is_ok_and(Vec::is_empty);
+            if is_done && locked.pending.has_never_had_any() && !locked.printed.is_expected() {
+                drop(locked);
+                return Ok(reply(&DONE)?);
+            }
             let landed = locked.take_landed();
             let handed = locked.pending.handed();
             let printed = locked.printed.take();
@@ -246,6 +251,7 @@ impl State {
 
     /// Enters an object that the vendor made. The name was found vacant; null
     /// means that the client wants none, and then there is no object either.
+    #[inline]
     pub(crate) fn adopt(&mut self, kind: Kind, handle: Handle, object: usize) {
         if !handle.is_null() {
             self.objects.insert(kind, handle, object);
