@@ -570,7 +570,7 @@ unsafe extern "C" {
     #[defer(command_queue)]
     #[custom(client = crate::kernel::launch, server = crate::kernel::launch)]
     #[message(request(command_queue: Handle, kernel: Handle, args: Vec<KernelArg<'a>>, range:
-        NdRange, event_wait_list: Vec<Handle>, event: Handle), reply())]
+        NdRange<'a>, event_wait_list: Vec<Handle>, event: Handle), reply())]
     pub fn clEnqueueNDRangeKernel(
         command_queue: cl_command_queue, kernel: cl_kernel, work_dim: cl_uint,
         #[input(len = work_dim)] #[nullable]

@@ -186,24 +186,26 @@ impl Arguments {
         before
     }
 
-    /// What the server is to be told.
+    /// Whether there is something that the server is to be told.
+    #[inline]
+    pub(crate) fn have_changed(&self) -> bool {
+        self.changed > 0
+    }
+
+    /// What that is.
+    #[inline(never)]
     pub(crate) fn changes(&self) -> Vec<KernelArg<'_>> {
         let mut changes = Vec::with_capacity(self.changed);
-        if self.changed > 0 {
-            let changed = (0..)
-                .zip(&self.all)
-                .filter(|(_, argument)| argument.changed);
-            changes.extend(changed.map(|(index, argument)| argument.change(index)));
-        }
+        let changed = (0..)
+            .zip(&self.all)
+            .filter(|(_, argument)| argument.changed);
+        changes.extend(changed.map(|(index, argument)| argument.change(index)));
         changes
     }
 
     /// The server was told. Gives what is to be dropped once this is not locked any more.
     #[must_use]
     pub(crate) fn told(&mut self) -> Vec<(usize, Arc<Object>)> {
-        if self.changed == 0 {
-            return Vec::new();
-        }
         self.changed = 0;
         for argument in &mut self.all {
             argument.changed = false;

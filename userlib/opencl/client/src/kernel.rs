@@ -11,7 +11,7 @@ use wormhole_opencl_protocol::api::{
 use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::ndrange::{NdRange, DIMENSIONS};
+use wormhole_opencl_protocol::ndrange::{NdRange, Room, DIMENSIONS};
 use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
@@ -114,10 +114,16 @@ impl Kernel {
     ) -> Result<(), cl_int> {
         // Locked meanwhile: another thread's launch counts on it.
         let mut arguments = self.head.arguments().ok_or(CL_INVALID_KERNEL)?;
-        post(arguments.changes())?;
-        let told = arguments.told();
-        drop(arguments);
-        drop(told);
+        let have_changed = arguments.have_changed();
+        post(match have_changed {
+            true => arguments.changes(),
+            false => Vec::new(),
+        })?;
+        if have_changed {
+            let told = arguments.told();
+            drop(arguments);
+            drop(told);
+        }
         Ok(())
     }
 
@@ -308,10 +314,18 @@ pub(crate) unsafe fn launch(
             input::array(global_work_size, len, CL_INVALID_GLOBAL_WORK_SIZE)?,
             input::optional_array(local_work_size, len, CL_INVALID_VALUE)?,
             input::wait_list(num_events_in_wait_list, event_wait_list)?,
-            Wanted::on(event, command_queue)?,
+            match event.is_null() {
+                true => None,
+                false => {
+                    let queue = registry::get(Kind::Queue, command_queue)?;
+                    Some(Wanted::new(event, &queue)?)
+                }
+            },
         )
     };
-    let range = NdRange::new(global, offset, local).ok_or(CL_INVALID_WORK_DIMENSION)?;
+    let mut room = [0; size_of::<Room>()];
+    let range = NdRange::new(&mut room, global, offset, local);
+    let range = range.ok_or(CL_INVALID_WORK_DIMENSION)?;
     kernel.post_changes(|args| {
         connection::post(&ClEnqueueNDRangeKernel {
             command_queue: queue,
@@ -319,10 +333,12 @@ pub(crate) unsafe fn launch(
             args,
             range,
             event_wait_list: waits,
-            event: event.handle(),
+            event: event.as_ref().map_or(Handle::NULL, Wanted::handle),
         })
     })?;
-    event.give();
+    if let Some(event) = event {
+        event.give();
+    }
     Ok(())
 }
 

@@ -114,23 +114,6 @@ impl Wanted {
         })
     }
 
-    /// As [`new`](Wanted::new), on the queue at an address.
-    ///
-    /// # Safety
-    /// As there.
-    pub(crate) unsafe fn on(pointer: *mut cl_event, queue: usize) -> Result<Self, cl_int> {
-        match pointer.is_null() {
-            true => Ok(Wanted {
-                pointer,
-                new: None,
-                command: None,
-                first: None,
-            }),
-            // SAFETY: the caller promises it.
-            false => unsafe { Self::new(pointer, &registry::get(Kind::Queue, queue)?) },
-        }
-    }
-
     pub(crate) fn handle(&self) -> Handle {
         self.new.as_ref().map_or(Handle::NULL, New::handle)
     }

@@ -117,7 +117,7 @@ impl Shaped for ArgKind {
     const SHAPE: Shape = Shape::ArgKind;
 }
 
-impl Shaped for NdRange {
+impl Shaped for NdRange<'_> {
     const SHAPE: Shape = Shape::NdRange;
 }
 

@@ -17,106 +17,110 @@ pub const DIMENSIONS: usize = 3;
 
 const WORD: usize = size_of::<u64>();
 
-/// One number for each dimension; those that are not used are 0.
-pub type Sizes = [u64; DIMENSIONS];
+/// Most sizes of an index space.
+pub const SIZES: usize = 3 * DIMENSIONS;
+
+/// Room for the sizes of an index space.
+pub type Room = [u8; SIZES * WORD];
 
 /// An index space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NdRange {
-    dimensions: u8,
-    global: Sizes,
-    offset: Option<Sizes>,
-    local: Option<Sizes>,
+pub struct NdRange<'a> {
+    /// As on the wire.
+    first: u8,
+    /// As on the wire; so many as [`len`] says.
+    sizes: &'a [u8],
 }
 
-impl NdRange {
+/// Number of dimensions.
+#[inline]
+fn dimensions(first: u8) -> usize {
+    (first & !(OFFSET | LOCAL)).into()
+}
+
+/// How many bytes the sizes take.
+#[inline]
+fn len(first: u8) -> usize {
+    let given = |flag| usize::from(first & flag != 0);
+    dimensions(first) * (1 + given(OFFSET) + given(LOCAL)) * WORD
+}
+
+impl<'a> NdRange<'a> {
     /// An index space of as many dimensions as `global` has, and the others have, too. `None` if
     /// these are not 1 to 3.
-    #[inline]
+    #[inline(always)]
     pub fn new(
+        room: &'a mut Room,
         global: &[usize],
         offset: Option<&[usize]>,
         local: Option<&[usize]>,
     ) -> Option<Self> {
-        if !(1..=DIMENSIONS).contains(&global.len()) {
+        let dimensions = global.len();
+        let fits = |given: Option<&[usize]>| given.is_none_or(|given| given.len() == dimensions);
+        if !(1..=DIMENSIONS).contains(&dimensions) || !fits(offset) || !fits(local) {
             return None;
         }
-        let sizes = |from: &[usize]| {
-            let mut sizes = Sizes::default();
-            for (size, from) in sizes.iter_mut().zip(from) {
-                *size = *from as u64;
+        let flag = |given: bool, flag| if given { flag } else { 0 };
+        let first =
+            dimensions as u8 | flag(offset.is_some(), OFFSET) | flag(local.is_some(), LOCAL);
+        let mut at = 0;
+        for given in [Some(global), offset, local] {
+            for size in given.unwrap_or_default() {
+                room[at..at + WORD].copy_from_slice(&(*size as u64).to_le_bytes());
+                at += WORD;
             }
-            sizes
-        };
-        Some(NdRange {
-            dimensions: global.len() as u8,
-            global: sizes(global),
-            offset: offset.map(sizes),
-            local: local.map(sizes),
-        })
+        }
+        let sizes = &room[..at];
+        Some(NdRange { first, sizes })
     }
 
     /// 1 to 3.
+    #[inline]
     pub fn dimensions(&self) -> u32 {
-        self.dimensions.into()
+        dimensions(self.first) as u32
     }
 
-    /// Work-items.
-    pub fn global(&self) -> &Sizes {
-        &self.global
+    /// All sizes, at most [`SIZES`], in the order of the wire.
+    #[inline]
+    pub fn sizes(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let words = self.sizes.chunks_exact(WORD);
+        words.map(|word| u64::from_le_bytes(word.first_chunk().copied().unwrap_or_default()))
     }
 
-    /// Global identifiers begin there, or at 0.
-    pub fn offset(&self) -> Option<&Sizes> {
-        self.offset.as_ref()
-    }
-
-    /// Work-items of a work-group, unless that is left to the device.
-    pub fn local(&self) -> Option<&Sizes> {
-        self.local.as_ref()
+    /// Of sizes in the order of the wire those that are the global size, in work-items, the
+    /// global offset, if there is one, and the size of a work-group, unless that is left to the
+    /// device.
+    #[inline(always)]
+    pub fn parts<'s, T>(
+        &self,
+        sizes: &'s [T; SIZES],
+    ) -> (&'s [T], Option<&'s [T]>, Option<&'s [T]>) {
+        let dimensions = dimensions(self.first);
+        let (global, rest) = sizes.split_at(dimensions);
+        let part = |flag, at: usize| (self.first & flag != 0).then(|| &rest[at..at + dimensions]);
+        let offset = part(OFFSET, 0);
+        let local = part(LOCAL, offset.map_or(0, <[T]>::len));
+        (global, offset, local)
     }
 }
 
-impl<'a> Wire<'a> for NdRange {
+impl<'a> Wire<'a> for NdRange<'a> {
     const MIN: usize = 1 + WORD;
 
     #[inline]
     fn put(&self, w: &mut Writer<'a>) {
-        let flag = |given: bool, flag| if given { flag } else { 0 };
-        let first = self.dimensions
-            | flag(self.offset.is_some(), OFFSET)
-            | flag(self.local.is_some(), LOCAL);
-        first.put(w);
-        let mut put = |sizes: &Sizes| {
-            let sizes = sizes.iter().take(self.dimensions.into());
-            sizes.for_each(|size| size.put(w));
-        };
-        put(&self.global);
-        self.offset.iter().for_each(&mut put);
-        self.local.iter().for_each(&mut put);
+        self.first.put(w);
+        w.append(self.sizes);
     }
 
     #[inline]
     fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         let first = u8::get(r)?;
-        let dimensions = first & !(OFFSET | LOCAL);
-        if !(1..=DIMENSIONS).contains(&usize::from(dimensions)) {
+        if !(1..=DIMENSIONS).contains(&dimensions(first)) {
             return Err(Malformed::Contradiction("no such index space"));
         }
-        let mut sizes = || -> Result<Sizes, Malformed> {
-            let mut sizes = Sizes::default();
-            let bytes = r.take(usize::from(dimensions) * WORD)?;
-            for (size, bytes) in sizes.iter_mut().zip(bytes.chunks_exact(WORD)) {
-                *size = u64::from_le_bytes(*bytes.first_chunk().ok_or(Malformed::Truncated)?);
-            }
-            Ok(sizes)
-        };
-        Ok(NdRange {
-            dimensions,
-            global: sizes()?,
-            offset: (first & OFFSET != 0).then(&mut sizes).transpose()?,
-            local: (first & LOCAL != 0).then(&mut sizes).transpose()?,
-        })
+        let sizes = r.take(len(first))?;
+        Ok(NdRange { first, sizes })
     }
 }
 
@@ -124,7 +128,7 @@ impl<'a> Wire<'a> for NdRange {
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<NdRange, Malformed> {
+    fn read(bytes: &[u8]) -> Result<NdRange<'_>, Malformed> {
         let mut r = Reader::new(bytes);
         let range = NdRange::get(&mut r)?;
         r.finish()?;
@@ -139,22 +143,30 @@ mod tests {
             for given in 0..4 {
                 let offset = (given & 1 != 0).then_some(&others[..dimensions]);
                 let local = (given & 2 != 0).then_some(sizes);
-                let range = NdRange::new(sizes, offset, local).unwrap();
+                let mut room = [0; SIZES * WORD];
+                let range = NdRange::new(&mut room, sizes, offset, local).unwrap();
                 let mut w = Writer::new();
                 range.put(&mut w);
                 let bytes = w.to_vec();
                 assert_eq!(read(&bytes), Ok(range));
                 assert_eq!(read(&bytes[..bytes.len() - 1]), Err(Malformed::Truncated));
                 assert_eq!(range.dimensions() as usize, dimensions);
-                assert_eq!(range.offset().is_some(), offset.is_some());
-                assert_eq!(
-                    range.global()[..dimensions],
-                    sizes.iter().map(|s| *s as u64).collect::<Vec<_>>()
-                );
+                let mut native = [0; SIZES];
+                for (native, size) in native.iter_mut().zip(range.sizes()) {
+                    *native = size as usize;
+                }
+                assert_eq!(range.parts(&native), (sizes, offset, local));
             }
         }
-        assert_eq!(NdRange::new(&[], None, None), None);
-        assert_eq!(NdRange::new(&[1; 4], None, None), None);
+        let mut room = [0; SIZES * WORD];
+        for (global, offset, local) in [
+            (&[][..], None, None),
+            (&[1; 4], None, None),
+            (&[1; 2], Some(&[1][..]), None),
+            (&[1; 2], None, Some(&[1; 3][..])),
+        ] {
+            assert_eq!(NdRange::new(&mut room, global, offset, local), None);
+        }
     }
 
     #[test]

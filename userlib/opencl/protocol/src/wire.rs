@@ -11,6 +11,7 @@
 
 use std::io::IoSlice;
 
+use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
 /// Why bytes are not a message.
@@ -43,7 +44,7 @@ pub enum Malformed {
 /// handed to the transport where they lie.
 const BULK: usize = 1024;
 /// Messages that need no memory of the heap: all that are posted often.
-const FEW: usize = 128;
+const FEW: usize = 512;
 
 /// Builds a message.
 #[derive(Debug, Default)]
@@ -54,48 +55,41 @@ pub struct Writer<'a> {
 }
 
 /// Bytes that need no memory of the heap while they are few.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Bytes {
-    /// The first `len`, unless they are in `many`.
-    few: [u8; FEW],
-    len: usize,
+    /// All of them, unless they are in `many`. Then it is full, and not looked at.
+    few: ArrayVec<u8, FEW>,
     many: Vec<u8>,
-}
-
-impl Default for Bytes {
-    fn default() -> Self {
-        Bytes {
-            few: [0; FEW],
-            len: 0,
-            many: Vec::new(),
-        }
-    }
 }
 
 impl Bytes {
     #[inline]
     fn extend(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
-        match self.few.get_mut(self.len..end) {
-            Some(room) if self.many.is_empty() => room.copy_from_slice(bytes),
-            _ => self.extend_many(bytes),
+        if self.few.try_extend_from_slice(bytes).is_err() {
+            self.extend_many(bytes);
         }
-        self.len = end;
     }
 
     #[cold]
     fn extend_many(&mut self, bytes: &[u8]) {
         if self.many.is_empty() {
             self.many.reserve(4 * FEW + bytes.len());
-            self.many.extend_from_slice(&self.few[..self.len]);
+            self.many.extend_from_slice(&self.few);
+            let rest = self.few.remaining_capacity();
+            self.few.extend(std::iter::repeat_n(0, rest));
         }
         self.many.extend_from_slice(bytes);
     }
 
     #[inline]
+    fn len(&self) -> usize {
+        self.get().len()
+    }
+
+    #[inline]
     fn get(&self) -> &[u8] {
         match self.many.is_empty() {
-            true => &self.few[..self.len],
+            true => &self.few,
             false => &self.many,
         }
     }
@@ -113,7 +107,7 @@ impl<'a> Writer<'a> {
     #[inline]
     fn put_bytes(&mut self, bytes: &'a [u8]) {
         if bytes.len() >= BULK {
-            self.bulk.push((self.bytes.len, bytes));
+            self.bulk.push((self.bytes.len(), bytes));
         } else {
             self.bytes.extend(bytes);
         }
@@ -182,11 +176,31 @@ impl<'a> Reader<'a> {
     /// Reads the length of a sequence whose elements take `min` bytes each or more.
     #[inline]
     fn length(&mut self, min: usize) -> Result<usize, Malformed> {
-        let len = u32::get(self)?;
+        match u32::get(self)? {
+            0 => Ok(0),
+            len => self.check_length(len, min),
+        }
+    }
+
+    #[inline(never)]
+    fn check_length(&self, len: u32, min: usize) -> Result<usize, Malformed> {
         let fits = usize::try_from(len)
             .ok()
             .filter(|len| *len <= self.rest.len() / min.max(1));
         fits.ok_or(Malformed::Length(len))
+    }
+
+    /// Reads so many elements behind those that there are.
+    #[inline(never)]
+    fn elements<T: Wire<'a>, S: Extend<T>>(
+        &mut self,
+        len: usize,
+        mut to: S,
+    ) -> Result<S, Malformed> {
+        for _ in 0..len {
+            to.extend(Some(T::get(self)?));
+        }
+        Ok(to)
     }
 
     /// Checks that everything was read.
@@ -260,18 +274,13 @@ macro_rules! sequences {
                 put_length(self.len(), w);
                 self.iter().for_each(|element| element.put(w));
             }
-            #[inline]
+            #[inline(always)]
             fn get(r: &mut Reader<'a>) -> Result<Self, Malformed> {
-                let len = r.length(T::MIN)?;
                 // Most are empty.
-                if len == 0 {
-                    return Ok($sequence::new());
+                match r.length(T::MIN)? {
+                    0 => Ok($sequence::new()),
+                    len => r.elements(len, $sequence::with_capacity(len)),
                 }
-                let mut elements = $sequence::with_capacity(len);
-                for _ in 0..len {
-                    elements.push(T::get(r)?);
-                }
-                Ok(elements)
             }
         }
     )*};

@@ -10,7 +10,7 @@ use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::for_each_message;
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::ndrange::{NdRange, DIMENSIONS};
+use wormhole_opencl_protocol::ndrange::{NdRange, Room, DIMENSIONS};
 use wormhole_opencl_protocol::token;
 use wormhole_opencl_protocol::wire::{Few, Malformed, Reader, Wire, Writer};
 
@@ -92,14 +92,15 @@ impl Sample for KernelArg<'_> {
     }
 }
 
-impl Sample for NdRange {
+impl Sample for NdRange<'_> {
     fn sample(next: &mut dyn FnMut() -> u64) -> Self {
         let sizes = [0; 9].map(|_: usize| next() as usize);
         let dimensions = 1 + next() as usize % DIMENSIONS;
         let [global, offset, local] = std::array::from_fn(|i| &sizes[3 * i..][..dimensions]);
         let offset = (next() % 2 == 0).then_some(offset);
         let local = (next() % 2 == 0).then_some(local);
-        NdRange::new(global, offset, local).unwrap()
+        let room = Box::leak(Box::new([0; size_of::<Room>()]));
+        NdRange::new(room, global, offset, local).unwrap()
     }
 }
 

@@ -12,7 +12,7 @@ use wormhole_opencl_protocol::api::{
 use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::ndrange::{Sizes, DIMENSIONS};
+use wormhole_opencl_protocol::ndrange::SIZES;
 use wormhole_opencl_protocol::types::{
     cl_command_queue, cl_device_id, cl_event, cl_int, cl_kernel, cl_program, cl_uint,
 };
@@ -305,18 +305,13 @@ pub(crate) fn launch(s: &mut State, m: ClEnqueueNDRangeKernel<'_>) -> Result<Vec
     let kernel = s.objects.get(Kind::Kernel, m.kernel)? as cl_kernel;
     s.refused.check(m.kernel)?;
     s.objects.vacant(m.event)?;
-    let native = |sizes: &Sizes| -> Result<[usize; DIMENSIONS], Refusal> {
-        let mut natives = [0; DIMENSIONS];
-        for (native, size) in natives.iter_mut().zip(sizes) {
-            *native = native_size(*size)?;
-        }
-        Ok(natives)
-    };
     let range = &m.range;
-    let global = native(range.global())?;
-    let offset = range.offset().map(native).transpose()?;
-    let local = range.local().map(native).transpose()?;
-    let or_null = |sizes: &Option<[usize; DIMENSIONS]>| match sizes {
+    let mut sizes = [0; SIZES];
+    for (native, size) in sizes.iter_mut().zip(range.sizes()) {
+        *native = native_size(size)?;
+    }
+    let (global, offset, local) = range.parts(&sizes);
+    let or_null = |sizes: Option<&[usize]>| match sizes {
         Some(sizes) => sizes.as_ptr(),
         None => std::ptr::null(),
     };
@@ -335,9 +330,9 @@ pub(crate) fn launch(s: &mut State, m: ClEnqueueNDRangeKernel<'_>) -> Result<Vec
             queue,
             kernel,
             range.dimensions(),
-            or_null(&offset),
+            or_null(offset),
             global.as_ptr(),
-            or_null(&local),
+            or_null(local),
             waits_len,
             waits,
             wanted,

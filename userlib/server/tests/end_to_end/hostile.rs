@@ -12,7 +12,7 @@ use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::data::Data;
 use wormhole_opencl_protocol::frame::{ReplyFrame, Request};
 use wormhole_opencl_protocol::handle::Handle;
-use wormhole_opencl_protocol::ndrange::NdRange;
+use wormhole_opencl_protocol::ndrange::{NdRange, Room};
 use wormhole_transport::{Client, Config};
 
 use crate::daemon::{Daemon, Transport};
@@ -333,11 +333,12 @@ fn a_pointer_is_no_kernel_argument() {
     ] {
         assert_eq!(hostile.call(&arg), Some(status), "{arg:?}");
     }
+    let mut room = [0; size_of::<Room>()];
     let nowhere = ClEnqueueNDRangeKernel {
         command_queue: null,
         kernel,
         args: vec![],
-        range: NdRange::new(&[1], None, None).unwrap(),
+        range: NdRange::new(&mut room, &[1], None, None).unwrap(),
         event_wait_list: vec![],
         event: null,
     };
