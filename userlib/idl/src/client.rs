@@ -45,7 +45,9 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
             }
         }
 
-        /// What a function does when it is called, with the status as an error.
+        /// What a function does when it is called, with the status as an error. What is written by
+        /// hand may go without.
+        #[allow(dead_code)]
         pub(crate) mod marshal {
             use super::*;
             #(#marshal)*

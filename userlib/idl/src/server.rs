@@ -149,7 +149,7 @@ fn arm(function: &Function) -> TokenStream {
         (true, _) => Some((None, quote!(s.accounts.take_any()))),
         (false, false) => Some((
             Some(quote!(let report = [#(m.#accounts),*];)),
-            quote!(report.iter().find_map(|account| s.accounts.take(*account))),
+            quote!(s.accounts.take_first(&report)),
         )),
         (false, true) => None,
     };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Queues: how they are made, and what flushing and finishing mean to the connection.
 
-use wormhole_opencl_protocol::api::Kind;
+use wormhole_opencl_protocol::api::{ClFinish, Kind};
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::types::*;
 
@@ -71,15 +71,14 @@ pub(crate) unsafe fn flush(command_queue: cl_command_queue) -> Result<(), cl_int
 }
 
 /// `clFinish`: every read of the queue has landed when it returns.
-///
-/// # Safety
-/// As the specification says.
-pub(crate) unsafe fn finish(command_queue: cl_command_queue) -> Result<(), cl_int> {
+pub(crate) fn finish(command_queue: cl_command_queue) -> Result<(), cl_int> {
     let queue = registry::name(Kind::Queue, command_queue as usize)?;
     // Other threads may post more meanwhile.
     let last = connection::last_awaited()?;
-    // SAFETY: the caller promises it.
-    unsafe { marshal::clFinish(command_queue) }?;
+    let request = ClFinish {
+        command_queue: queue,
+    };
+    connection::call(&request, |_| ())?;
     match last {
         Some(last) => connection::check_landed(queue, last),
         None => Ok(()),

@@ -25,6 +25,16 @@ impl Accounts {
         self.0.remove(&account)
     }
 
+    /// Takes the failure of the first of these accounts that has one.
+    #[inline]
+    pub(crate) fn take_first(&mut self, accounts: &[Handle]) -> Option<cl_int> {
+        // Failures are rare.
+        match self.0.is_empty() {
+            true => None,
+            false => accounts.iter().find_map(|account| self.take(*account)),
+        }
+    }
+
     /// Takes the failure of any account.
     pub(crate) fn take_any(&mut self) -> Option<cl_int> {
         let account = *self.0.keys().next()?;

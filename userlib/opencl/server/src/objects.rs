@@ -74,7 +74,21 @@ impl Objects {
     }
 
     /// The vendor's objects of a list; `invalid` if one is none.
+    #[inline(always)]
     pub(crate) fn get_all(
+        &self,
+        kind: Kind,
+        list: &[Handle],
+        invalid: cl_int,
+    ) -> Result<Vec<usize>, Refusal> {
+        // Most lists are of events, and there are none.
+        match list.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.find_all(kind, list, invalid),
+        }
+    }
+
+    fn find_all(
         &self,
         kind: Kind,
         list: &[Handle],

@@ -45,7 +45,7 @@ impl Used {
 #[derive(Default)]
 pub(crate) struct InUse {
     /// As often as they are used.
-    objects: SmallVec<[Object; 8]>,
+    objects: Vec<Object>,
     /// Those among them that the client has released.
     released: Vec<Object>,
 }
@@ -55,15 +55,30 @@ impl InUse {
         objects.iter().for_each(|object| self.objects.push(*object));
     }
 
+    #[inline]
     fn end(&mut self, objects: &[Object], vendor: &Vendor) {
+        let left = self.objects.len().saturating_sub(objects.len());
+        // The call that began last ends first, mostly.
+        match self.objects.get(left..) == Some(objects) {
+            true => self.objects.truncate(left),
+            false => self.remove(objects),
+        }
+        if !self.released.is_empty() {
+            self.release_unused(vendor);
+        }
+    }
+
+    #[cold]
+    fn remove(&mut self, objects: &[Object]) {
         for object in objects {
             if let Some(place) = self.objects.iter().position(|used| used == object) {
                 self.objects.swap_remove(place);
             }
         }
-        if self.released.is_empty() {
-            return;
-        }
+    }
+
+    #[cold]
+    fn release_unused(&mut self, vendor: &Vendor) {
         for (kind, object) in std::mem::take(&mut self.released) {
             // SAFETY: by the invariants the reference is given up once.
             unsafe { self.release(kind, object, vendor) };
