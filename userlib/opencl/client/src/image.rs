@@ -293,6 +293,11 @@ pub(crate) unsafe fn create_with_properties(
         if flags & HOST_POINTER != 0 {
             return Err(CL_INVALID_VALUE);
         }
+        // Such as have the memory of a buffer or of another image are reported absent (OpenCL 3.0,
+        // 4.2: `CL_DEVICE_IMAGE_PITCH_ALIGNMENT` is 0, and appendix H).
+        if desc.image_type == CL_MEM_OBJECT_IMAGE2D {
+            return Err(CL_INVALID_OPERATION);
+        }
     }
     let wants_pointer = flags & (CL_MEM_USE_HOST_PTR | CL_MEM_COPY_HOST_PTR) != 0;
     if wants_pointer == host_ptr.is_null() {

@@ -9,7 +9,8 @@ use crate::types::{cl_image_format, cl_mem_object_type};
 
 /// Bytes of an element of the format; `None` if the specification has none such.
 pub fn element_size(format: &cl_image_format) -> Option<usize> {
-    let channels = match format.image_channel_order {
+    let order = format.image_channel_order;
+    let channels = match order {
         CL_R | CL_A | CL_Rx | CL_INTENSITY | CL_LUMINANCE | CL_DEPTH => 1,
         CL_RG | CL_RA | CL_RGx => 2,
         CL_RGB | CL_RGBx => 3,
@@ -17,6 +18,9 @@ pub fn element_size(format: &cl_image_format) -> Option<usize> {
         _ => return None,
     };
     match (format.image_channel_data_type, channels) {
+        (data_type, _) if matches!(order, CL_sRGBA | CL_sBGRA) => {
+            (data_type == CL_UNORM_INT8).then_some(channels)
+        }
         (CL_UNORM_SHORT_565 | CL_UNORM_SHORT_555, 3) => Some(2),
         (CL_UNORM_INT_101010, 3) => Some(4),
         (CL_UNORM_INT_101010_2, 4) => Some(4),
@@ -91,6 +95,8 @@ mod tests {
         assert_eq!(size(CL_RGBA, CL_UNORM_INT_101010_2), Some(4));
         assert_eq!(size(CL_RGB, CL_UNORM_INT_101010_2), None);
         assert_eq!(size(CL_RGB, CL_FLOAT), None);
+        assert_eq!(size(CL_sRGBA, CL_UNORM_INT8), Some(4));
+        assert_eq!(size(CL_sBGRA, CL_FLOAT), None);
         assert_eq!(size(CL_RGBA, CL_UNORM_SHORT_565), None);
         assert_eq!(size(0, CL_FLOAT), None);
         assert_eq!(size(CL_R, 0), None);

@@ -573,6 +573,12 @@ static void mistakes(void)
 		bad.image_row_pitch = 72;
 		EXPECT(clCreateImage(context, CL_MEM_COPY_HOST_PTR, &rgba8, &bad, data, &err) == NULL);
 		STATUS(err, CL_INVALID_IMAGE_DESCRIPTOR);
+		/* Is said to be absent. */
+		bad = desc;
+		bad.image_row_pitch = 4 * bad.image_width;
+		bad.buffer = buffer;
+		EXPECT(clCreateImage(context, 0, &rgba8, &bad, NULL, &err) == NULL);
+		STATUS(err, CL_INVALID_OPERATION);
 	}
 	OK(clReleaseMemObject(buffer));
 	OK(clReleaseMemObject(image));
