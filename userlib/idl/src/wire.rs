@@ -61,7 +61,8 @@ reply                   status, 4 bytes; how many non-blocking reads were handed
                         so far, 8 bytes; a list of those handed over with this reply:
                         the client's number of each, 8 bytes, and its bytes, none if it
                         failed; number 0, which is not counted, is what kernels
-                        printed; and, if the status is 0, the function's fields
+                        printed; and, if the status is 0, the function's fields. Empty
+                        if the status is 0 and there is nothing else to tell
 ======================= ======================================================
 
 Flag 1 of a request says that the program has one thread, so that no other request can come

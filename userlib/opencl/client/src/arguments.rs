@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
 use wormhole_opencl_protocol::handle::Handle;
+use wormhole_opencl_protocol::wire::Few;
 
 use crate::head::Head;
 use crate::object::Object;
@@ -205,12 +206,12 @@ impl Arguments {
 
     /// The server was told. Gives what is to be dropped once this is not locked any more.
     #[must_use]
-    pub(crate) fn told(&mut self) -> Vec<(usize, Arc<Object>)> {
+    pub(crate) fn told(&mut self) -> Few<Arc<Object>> {
         self.changed = 0;
         for argument in &mut self.all {
             argument.changed = false;
         }
-        std::mem::take(&mut self.held)
+        self.held.drain(..).map(|(_, object)| object).collect()
     }
 }
 

@@ -176,7 +176,7 @@ fn change_arg(head: &Head, index: usize, given: &Given<'_>) -> Result<(), cl_int
 fn checked(kind: ArgKind, given: &Given<'_>) -> Result<Option<Named>, cl_int> {
     let find = |kind, handle| {
         let object = registry::get(kind, handle)?;
-        let head = registry::head(kind, handle)?;
+        let head = object.head();
         Ok(Some(Named { head, object }))
     };
     match (kind, given.bytes()) {

@@ -88,6 +88,8 @@ pub(crate) fn encode<'a, T: Wire<'a>>(reply: &T) -> Vec<u8> {
 /// Bytes of a request at an address that any C type may have.
 pub(crate) enum Aligned<'a> {
     Borrowed(&'a [u8]),
+    Half(u32),
+    Word(u64),
     Few([u128; FEW]),
     Owned(Vec<u128>),
 }
@@ -102,6 +104,13 @@ impl<'a> Aligned<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         if bytes.len() >= STRUCTURE || bytes.as_ptr().cast::<u128>().is_aligned() {
             return Aligned::Borrowed(bytes);
+        }
+        // What is no longer than this needs no more than its own alignment.
+        if let Ok(word) = <[u8; 8]>::try_from(bytes) {
+            return Aligned::Word(u64::from_ne_bytes(word));
+        }
+        if let Ok(word) = <[u8; 4]>::try_from(bytes) {
+            return Aligned::Half(u32::from_ne_bytes(word));
         }
         let words = bytes.chunks(size_of::<u128>()).map(|chunk| {
             let mut word = [0; size_of::<u128>()];
@@ -121,6 +130,8 @@ impl<'a> Aligned<'a> {
     pub(crate) fn as_ptr(&self) -> *const u8 {
         match self {
             Aligned::Borrowed(bytes) => bytes.as_ptr(),
+            Aligned::Half(word) => std::ptr::from_ref(word).cast(),
+            Aligned::Word(word) => std::ptr::from_ref(word).cast(),
             Aligned::Few(words) => words.as_ptr().cast(),
             Aligned::Owned(words) => words.as_ptr().cast(),
         }

@@ -19,6 +19,7 @@ use wormhole_opencl_protocol::types::{
 
 use crate::api::{serve, Vendor};
 use crate::check::{c_string, check, check_made, encode, native_size, refusal, Aligned, Refusal};
+use crate::objects::Objects;
 use crate::query;
 use crate::session::State;
 use crate::transfer::list;
@@ -234,56 +235,69 @@ fn set_all(
     if args.is_empty() {
         return Ok(all);
     }
+    let call = s.vendor.clSetKernelArg.ok_or(CL_INVALID_OPERATION)?;
     let kernel = s.objects.get(Kind::Kernel, name)? as cl_kernel;
+    let kinds = s.args.get(&name).map_or(&[][..], Vec::as_slice);
     for arg in args {
-        let index = arg.index;
-        let known = s
-            .args
-            .get(&name)
-            .and_then(|kinds| kinds.get(index as usize));
-        let Some(kind) = known else {
+        let Some(kind) = kinds.get(arg.index as usize) else {
             // The client knows how many there are.
             return Err(CL_INVALID_ARG_INDEX.into());
         };
-        let set = refusal(set(s, kernel, *kind, arg))?;
-        s.refused.note(name, index, set);
+        let value = Value::new(&s.objects, *kind, arg);
+        let set = refusal(value.and_then(|value| {
+            let (size, pointer) = value.parts();
+            // SAFETY: `size` bytes at the pointer, or null; a pointer-sized value is
+            // one of our own objects unless the argument is a number.
+            check(unsafe { call(kernel, arg.index, size, pointer) })
+        }))?;
+        s.refused.note(name, arg.index, set);
         all = all.and(set);
     }
     Ok(all)
 }
 
-fn set(s: &State, kernel: cl_kernel, kind: ArgKind, arg: &KernelArg<'_>) -> Result<(), Refusal> {
-    let call = s.vendor.clSetKernelArg.ok_or(CL_INVALID_OPERATION)?;
-    let pointer_size = size_of::<usize>() as u64;
-    // The vendor takes a pointer's bits on trust, so none may come from the client.
-    let object = match (kind, arg.object.is_null(), arg.value) {
-        (ArgKind::Memory | ArgKind::Unknown, false, None) => {
-            Some(s.objects.get(Kind::Mem, arg.object)?)
+/// What an argument is set to.
+enum Value<'a> {
+    Object(usize),
+    Bytes(usize, Aligned<'a>),
+    /// Null, for so many bytes.
+    Null(usize),
+}
+
+impl<'a> Value<'a> {
+    fn new(objects: &Objects, kind: ArgKind, arg: &KernelArg<'a>) -> Result<Self, Refusal> {
+        let pointer_size = size_of::<usize>() as u64;
+        // The vendor takes a pointer's bits on trust, so none may come from the client.
+        let object = match (kind, arg.object.is_null(), arg.value) {
+            (ArgKind::Memory | ArgKind::Unknown, false, None) => {
+                Some(objects.get(Kind::Mem, arg.object)?)
+            }
+            (ArgKind::Sampler, false, None) => Some(objects.get(Kind::Sampler, arg.object)?),
+            (ArgKind::Memory | ArgKind::Local, true, None) => None,
+            (ArgKind::Value(_), true, Some(_)) => None,
+            (ArgKind::Unknown, true, None) => None,
+            (ArgKind::Unknown, true, Some(_)) if arg.size != pointer_size => None,
+            _ => return Err(CL_INVALID_ARG_VALUE.into()),
+        };
+        match (object, arg.value) {
+            (Some(_), _) if arg.size != pointer_size => Err(CL_INVALID_ARG_SIZE.into()),
+            (Some(object), _) => Ok(Value::Object(object)),
+            (None, Some(value)) if value.len() as u64 == arg.size => {
+                Ok(Value::Bytes(value.len(), Aligned::new(value)))
+            }
+            (None, Some(_)) => Err(CL_INVALID_ARG_SIZE.into()),
+            (None, None) => Ok(Value::Null(native_size(arg.size)?)),
         }
-        (ArgKind::Sampler, false, None) => Some(s.objects.get(Kind::Sampler, arg.object)?),
-        (ArgKind::Memory | ArgKind::Local, true, None) => None,
-        (ArgKind::Value(_), true, Some(_)) => None,
-        (ArgKind::Unknown, true, None) => None,
-        (ArgKind::Unknown, true, Some(_)) if arg.size != pointer_size => None,
-        _ => return Err(CL_INVALID_ARG_VALUE.into()),
-    };
-    let (size, value) = match (&object, arg.value) {
-        (Some(_), _) if arg.size != pointer_size => return Err(CL_INVALID_ARG_SIZE.into()),
-        (Some(_), _) => (size_of::<usize>(), None),
-        (None, Some(value)) if value.len() as u64 == arg.size => {
-            (value.len(), Some(Aligned::new(value)))
+    }
+
+    /// As `clSetKernelArg` gets it.
+    fn parts(&self) -> (usize, *const c_void) {
+        match self {
+            Value::Object(object) => (size_of::<usize>(), std::ptr::from_ref(object).cast()),
+            Value::Bytes(size, bytes) => (*size, bytes.as_ptr().cast()),
+            Value::Null(size) => (*size, std::ptr::null()),
         }
-        (None, Some(_)) => return Err(CL_INVALID_ARG_SIZE.into()),
-        (None, None) => (native_size(arg.size)?, None),
-    };
-    let pointer: *const c_void = match (&object, &value) {
-        (Some(object), _) => std::ptr::from_ref(object).cast(),
-        (None, Some(value)) => value.as_ptr().cast(),
-        (None, None) => std::ptr::null(),
-    };
-    // SAFETY: `size` bytes at the pointer, or null; a pointer-sized value is
-    // one of our own objects unless the argument is a number.
-    check(unsafe { call(kernel, arg.index, size, pointer) })
+    }
 }
 
 /// `clSetKernelArg`, of several arguments at once.
