@@ -16,7 +16,11 @@ use crate::model::{Api, Call, Element, Function, Param, Role, Since, Typed};
 pub fn generate(api: &Api) -> anyhow::Result<String> {
     let vendor = vendor(api);
     let travelling: Vec<_> = api.functions.iter().filter(|f| f.travels()).collect();
-    let arms = travelling.iter().map(|function| arm(function));
+    let arms = travelling.iter().map(|function| {
+        let (slot, name) = (function.slot, &function.name);
+        quote!(#slot => handle::#name(s, answered, r),)
+    });
+    let handle = travelling.iter().map(|function| handle(function));
     let serve = travelling
         .iter()
         .filter(|function| function.custom.server.is_none() || function.message.is_none())
@@ -81,12 +85,18 @@ pub fn generate(api: &Api) -> anyhow::Result<String> {
             s: &mut Locked<'_>,
             function: u16,
             answered: bool,
-            mut r: Reader<'_>,
+            r: Reader<'_>,
         ) -> Result<Result<Vec<u8>, cl_int>, Malformed> {
             match function {
                 #(#arms)*
                 other => Err(Malformed::Function(other)),
             }
+        }
+
+        /// What [`dispatch`] does, by function. Apart, so that each one has the stack it needs.
+        mod handle {
+            use super::*;
+            #(#handle)*
         }
 
         pub(crate) mod serve {
@@ -136,8 +146,7 @@ fn vendor(api: &Api) -> TokenStream {
 }
 
 /// Decodes one function's request, serves it and keeps the accounts.
-fn arm(function: &Function) -> TokenStream {
-    let slot = function.slot;
+fn handle(function: &Function) -> TokenStream {
     let name = &function.name;
     let request = expand::request_name(function);
     let serve = match &function.custom.server {
@@ -181,7 +190,12 @@ fn arm(function: &Function) -> TokenStream {
         _ => None,
     };
     quote! {
-        #slot => {
+        #[inline(never)]
+        pub(super) fn #name(
+            s: &mut Locked<'_>,
+            answered: bool,
+            mut r: Reader<'_>,
+        ) -> Result<Result<Vec<u8>, cl_int>, Malformed> {
             let m = #request::get(&mut r)?;
             r.finish()?;
             #before_report

@@ -74,20 +74,20 @@ impl Areas {
 
     /// The lane of this number, if there is one.
     #[inline]
-    pub(crate) fn lane(&self, number: usize) -> Option<Lane> {
-        self.lanes.get(number).copied()
+    pub(crate) fn lane(&self, number: usize) -> Option<&Lane> {
+        self.lanes.get(number)
     }
 
     /// The lane of this number of a call's own.
     #[inline]
-    pub(crate) fn own(&self, number: usize) -> Lane {
-        self.lanes[number]
+    pub(crate) fn own(&self, number: usize) -> &Lane {
+        &self.lanes[number]
     }
 
     /// The lane that all threads share.
     #[inline]
-    pub(crate) fn shared(&self) -> Lane {
-        self.lanes[0]
+    pub(crate) fn shared(&self) -> &Lane {
+        &self.lanes[0]
     }
 
     /// The guest driver's file, if there is one.
@@ -112,7 +112,7 @@ impl Areas {
 
     /// Writes at the start of a lane's area of requests.
     #[inline]
-    pub(crate) fn write_request(&self, lane: Lane, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write_request(&self, lane: &Lane, bytes: &[u8]) -> Result<(), Error> {
         within(lane, bytes.len() as u64)?;
         self.memory
             .write(lane.start, &[IoSlice::new(bytes)])
@@ -123,7 +123,7 @@ impl Areas {
     #[inline]
     pub(crate) fn read_request(
         &self,
-        lane: Lane,
+        lane: &Lane,
         len: u64,
         bytes: &mut Vec<u8>,
     ) -> Result<(), Error> {
@@ -133,18 +133,18 @@ impl Areas {
 
     /// Whether the server has carried out what stands before the call that a lane's batch ends with.
     #[inline]
-    pub(crate) fn carried_out(&self, lane: Lane) -> bool {
+    pub(crate) fn carried_out(&self, lane: &Lane) -> bool {
         self.words[lane.number].load() != 0
     }
 
     #[inline]
-    pub(crate) fn set_carried_out(&self, lane: Lane, done: bool) {
+    pub(crate) fn set_carried_out(&self, lane: &Lane, done: bool) {
         self.words[lane.number].store(done.into());
     }
 
     /// Writes at the start of a lane's area of replies.
     #[inline]
-    pub(crate) fn write_reply(&self, lane: Lane, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+    pub(crate) fn write_reply(&self, lane: &Lane, parts: &[IoSlice<'_>]) -> Result<(), Error> {
         within(lane, bytes_in(parts))?;
         let at = lane.start + lane.size;
         self.memory.write(at, parts).map(|_| ())
@@ -154,7 +154,7 @@ impl Areas {
     #[inline]
     pub(crate) fn read_reply(
         &self,
-        lane: Lane,
+        lane: &Lane,
         len: u64,
         bytes: &mut Vec<u8>,
     ) -> Result<(), Error> {
@@ -165,7 +165,7 @@ impl Areas {
 
 /// Fails unless a lane's areas have `len` bytes.
 #[inline]
-fn within(lane: Lane, len: u64) -> Result<(), Error> {
+fn within(lane: &Lane, len: u64) -> Result<(), Error> {
     match len <= lane.size {
         true => Ok(()),
         false => Err(Error::Misuse("an access beyond its lane")),

@@ -88,8 +88,8 @@ struct Front {
     /// Function of its last request.
     function: u16,
     age: Age,
-    /// Where the last call is that took a batch to a lane of its own.
-    ahead: Option<Lane>,
+    /// Number of the lane of the last call that took a batch to one of its own.
+    ahead: Option<usize>,
 }
 
 /// The answer to a delegated call.
@@ -393,19 +393,20 @@ impl<D: Delegate> VmfuncClient<D> {
     /// A call takes a batch to a lane of its own: whoever sends something after it waits until the
     /// server has carried out that.
     #[inline]
-    fn begin_ahead(&self, front: &mut Front, lane: Lane) -> Ahead<'_> {
+    fn begin_ahead(&self, front: &mut Front, lane: &Lane) -> Ahead<'_> {
         let returned = &self.returned[lane.number];
         self.areas.set_carried_out(lane, false);
         returned.store(false, Ordering::Relaxed);
-        front.ahead = Some(lane);
+        front.ahead = Some(lane.number);
         Ahead(returned)
     }
 
     /// Whether the server may have to carry out a batch that the call in this lane took with it.
     #[inline]
-    fn is_ahead(&self, lane: Option<Lane>) -> bool {
+    fn is_ahead(&self, lane: Option<usize>) -> bool {
         lane.is_some_and(|lane| {
-            !self.returned[lane.number].load(Ordering::Acquire) && !self.areas.carried_out(lane)
+            !self.returned[lane].load(Ordering::Acquire)
+                && !self.areas.carried_out(self.areas.own(lane))
         })
     }
 
@@ -426,7 +427,7 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// Waits until nothing is there that was ahead.
     #[cold]
-    fn await_ahead(&self, ahead: Option<Lane>) {
+    fn await_ahead(&self, ahead: Option<usize>) {
         let mut turns = 0u32;
         while self.is_ahead(ahead) {
             turns = turns.saturating_add(1);
@@ -466,7 +467,7 @@ impl<D: Delegate> VmfuncClient<D> {
     /// carried out.
     fn carry_out(
         &self,
-        lane: Lane,
+        lane: &Lane,
         batch: &mut Batch,
         kind: Kind,
         len: u32,
@@ -484,7 +485,7 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// Gives the server a request in pieces. False if exitless calls were refused; then nothing
     /// is carried out.
-    fn put(&self, lane: Lane, len: u32, request: &[IoSlice<'_>]) -> Result<bool, Error> {
+    fn put(&self, lane: &Lane, len: u32, request: &[IoSlice<'_>]) -> Result<bool, Error> {
         let (mut done, area) = (0, lane.size() as usize);
         for part in request {
             for piece in part.chunks(area) {
@@ -501,7 +502,7 @@ impl<D: Delegate> VmfuncClient<D> {
     }
 
     /// Makes a delegated call. `None`: it was refused, and nothing was carried out.
-    fn delegate(&self, work: u64, lane: Lane, argument: u64) -> Result<Option<Answer>, Error> {
+    fn delegate(&self, work: u64, lane: &Lane, argument: u64) -> Result<Option<Answer>, Error> {
         let work = operation::join(work, lane);
         let result = self.delegate.call(work, argument, || self.busy());
         match result {
@@ -523,14 +524,14 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// Has the server carry out a batch; gives the length of the reply. `None`: it was refused,
     /// and nothing was carried out.
-    fn deliver_batch(&self, lane: Lane, batch: &Batch) -> Result<Option<Answer>, Error> {
+    fn deliver_batch(&self, lane: &Lane, batch: &Batch) -> Result<Option<Answer>, Error> {
         let bytes = batch.bytes();
         self.areas.write_request(lane, bytes)?;
         self.deliver(lane, bytes.len() as u64)
     }
 
     /// As [`deliver_batch`](Self::deliver_batch), of a batch of so many bytes that is there already.
-    fn deliver(&self, lane: Lane, bytes: u64) -> Result<Option<Answer>, Error> {
+    fn deliver(&self, lane: &Lane, bytes: u64) -> Result<Option<Answer>, Error> {
         let answer = self.delegate(operation::DELIVER, lane, bytes)?;
         let Some(answer) = answer else {
             return Ok(None);
@@ -576,7 +577,7 @@ impl<D: Delegate> VmfuncClient<D> {
     /// As [`batch_by_ring`](Self::batch_by_ring), of a batch that is in a lane's area alone. The
     /// server may have changed it there: then it gets what it has made up itself.
     #[cold]
-    fn area_by_ring(&self, lane: Lane, size: u64) -> Result<(), Error> {
+    fn area_by_ring(&self, lane: &Lane, size: u64) -> Result<(), Error> {
         let mut batch = Vec::new();
         self.areas.read_request(lane, size, &mut batch)?;
         self.all_by_ring(&batch)
@@ -598,7 +599,7 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// A lane for a call that may take long, if there is one, and a carrier for it besides one
     /// for the shared lane: that must not wait.
-    fn own_lane(&self) -> Result<Option<(Taken<'_>, Lane)>, Error> {
+    fn own_lane(&self) -> Result<Option<(Taken<'_>, &Lane)>, Error> {
         let Some(taken) = self.free.take() else {
             return Ok(None);
         };
@@ -641,7 +642,7 @@ impl<D: Delegate> VmfuncClient<D> {
 
     /// Takes a reply, which begins in the lane's area.
     #[inline]
-    fn fetch(&self, lane: Lane, len: u32, reply: &mut Vec<u8>) -> Result<(), Error> {
+    fn fetch(&self, lane: &Lane, len: u32, reply: &mut Vec<u8>) -> Result<(), Error> {
         reply.clear();
         // Most have nothing to tell.
         match len {
@@ -650,7 +651,7 @@ impl<D: Delegate> VmfuncClient<D> {
         }
     }
 
-    fn fetch_bytes(&self, lane: Lane, len: u64, reply: &mut Vec<u8>) -> Result<(), Error> {
+    fn fetch_bytes(&self, lane: &Lane, len: u64, reply: &mut Vec<u8>) -> Result<(), Error> {
         let area = lane.size();
         self.areas.read_reply(lane, len.min(area), reply)?;
         let mut done = len.min(area);

@@ -106,7 +106,7 @@ impl<H: Handler> Desk<H> {
         self.handler.handle(request, kind, reply)
     }
 
-    fn deliver(&self, lane: Lane, state: &mut State, len: u64) -> Result<u32, Over> {
+    fn deliver(&self, lane: &Lane, state: &mut State, len: u64) -> Result<u32, Over> {
         let mut walk = Walk::new(len, lane.size()).map_err(|why| self.end(&why))?;
         state.reply = Vec::new();
         state.batch.clear();
@@ -172,7 +172,7 @@ impl<H: Handler> Desk<H> {
     /// Carries out a call; gives the length of its reply, which then is in the area or
     /// begins there.
     #[inline]
-    fn answer(&self, lane: Lane, rest: &mut Vec<u8>, request: &[u8]) -> Result<u32, Over> {
+    fn answer(&self, lane: &Lane, rest: &mut Vec<u8>, request: &[u8]) -> Result<u32, Over> {
         let mut replied = None;
         let mut answer = |parts: &[IoSlice<'_>]| {
             if replied.is_some() {
@@ -195,7 +195,7 @@ impl<H: Handler> Desk<H> {
     #[inline(never)]
     fn write_reply(
         &self,
-        lane: Lane,
+        lane: &Lane,
         rest: &mut Vec<u8>,
         parts: &[IoSlice<'_>],
     ) -> Result<u32, Error> {
@@ -210,7 +210,7 @@ impl<H: Handler> Desk<H> {
         Ok(len)
     }
 
-    fn put(&self, lane: Lane, state: &mut State, len: u64) -> Result<u32, Over> {
+    fn put(&self, lane: &Lane, state: &mut State, len: u64) -> Result<u32, Over> {
         let sum = (state.pieces.len() as u64).saturating_add(len);
         if len > lane.size() || sum > u64::from(self.max_receive) {
             return Err(self.end(&"a piece that is too long"));
@@ -221,7 +221,7 @@ impl<H: Handler> Desk<H> {
         Ok(0)
     }
 
-    fn fetch(&self, lane: Lane, state: &mut State, offset: u64) -> Result<u32, Over> {
+    fn fetch(&self, lane: &Lane, state: &mut State, offset: u64) -> Result<u32, Over> {
         let reply = usize::try_from(offset)
             .ok()
             .and_then(|offset| state.reply.get(offset..))

@@ -66,7 +66,7 @@ mod operation {
     const BITS: u32 = 8;
 
     /// The first argument.
-    pub(crate) fn join(operation: u64, lane: Lane) -> u64 {
+    pub(crate) fn join(operation: u64, lane: &Lane) -> u64 {
         operation | ((lane.number as u64) << BITS)
     }
 

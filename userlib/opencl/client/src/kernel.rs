@@ -16,7 +16,7 @@ use wormhole_opencl_protocol::types::*;
 
 use crate::api::marshal;
 use crate::arguments::{Arguments, Given, Named};
-use crate::head::Head;
+use crate::head::{self, Head};
 use crate::object::Object;
 use crate::registry::{self, New};
 use crate::transfer::Wanted;
@@ -102,12 +102,13 @@ struct Kernel {
 
 impl Kernel {
     fn at(kernel: usize) -> Result<Self, cl_int> {
-        let head = registry::head(Kind::Kernel, kernel)?;
+        let head = head::find(kernel).ok_or(CL_INVALID_KERNEL)?;
         let name = head.name(Kind::Kernel).ok_or(CL_INVALID_KERNEL)?;
         Ok(Kernel { head, name })
     }
 
     /// Posts a request that tells the server what has changed of the arguments.
+    #[inline(always)]
     fn post_changes(
         &self,
         post: impl FnOnce(Vec<KernelArg<'_>>) -> Result<(), cl_int>,

@@ -161,23 +161,35 @@ impl Session {
         reply: &mut Reply<'_>,
     ) -> Result<(), ServeError> {
         let mut locked = self.0.lock();
-        if let Some(result) = carry_out(&mut locked, request, kind == Answer::Call)? {
-            let is_done = result.as_ref().is_ok_and(Vec::is_empty);
-            if is_done && locked.pending.has_never_had_any() && !locked.printed.is_expected() {
-                drop(locked);
-                return Ok(reply(&DONE)?);
-            }
-            let landed = locked.take_landed();
-            let handed = locked.pending.handed();
-            let printed = locked.printed.take();
+        let Some(result) = carry_out(&mut locked, request, kind == Answer::Call)? else {
+            return Ok(());
+        };
+        let is_done = result.as_ref().is_ok_and(Vec::is_empty);
+        if is_done && locked.pending.has_never_had_any() && !locked.printed.is_expected() {
             drop(locked);
-            if !give(reply, result, handed, &landed, &printed)? {
-                let mut locked = self.0.lock();
-                locked.pending.put_back(landed);
-                let handed = locked.pending.handed();
-                drop(locked);
-                give(reply, Err(CL_OUT_OF_RESOURCES), handed, &[], &printed)?;
-            }
+            return Ok(reply(&DONE)?);
+        }
+        self.tell(locked, result, reply)
+    }
+
+    /// Gives the reply to a call where there is something to tell.
+    #[inline(never)]
+    fn tell(
+        &self,
+        mut locked: Locked<'_>,
+        result: Result<Vec<u8>, cl_int>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), ServeError> {
+        let landed = locked.take_landed();
+        let handed = locked.pending.handed();
+        let printed = locked.printed.take();
+        drop(locked);
+        if !give(reply, result, handed, &landed, &printed)? {
+            let mut locked = self.0.lock();
+            locked.pending.put_back(landed);
+            let handed = locked.pending.handed();
+            drop(locked);
+            give(reply, Err(CL_OUT_OF_RESOURCES), handed, &[], &printed)?;
         }
         Ok(())
     }

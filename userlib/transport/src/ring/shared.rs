@@ -123,6 +123,7 @@ impl Region {
     ///
     /// # Panics
     /// If they do not fit into this region.
+    #[inline]
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) {
         let (offset, len) = self.bounds(offset, bytes.len() as u64);
         // SAFETY: `bounds` found both ends within the region, which by the
@@ -158,6 +159,7 @@ impl Region {
     ///
     /// # Panics
     /// If they are not all within this region.
+    #[inline]
     pub(super) fn append_to(
         &self,
         offset: u64,
