@@ -194,8 +194,16 @@ impl Arguments {
     }
 
     /// What that is.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn changes(&self) -> Vec<KernelArg<'_>> {
+        match self.have_changed() {
+            true => self.all_changes(),
+            false => Vec::new(),
+        }
+    }
+
+    #[inline(never)]
+    fn all_changes(&self) -> Vec<KernelArg<'_>> {
         let mut changes = Vec::with_capacity(self.changed);
         let changed = (0..)
             .zip(&self.all)

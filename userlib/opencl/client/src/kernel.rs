@@ -4,11 +4,12 @@
 
 use std::ffi::{c_char, c_void};
 
+use parking_lot::MappedMutexGuard;
 use wormhole_opencl_protocol::api::{
     ClCloneKernel, ClCreateKernel, ClEnqueueNDRangeKernel, ClGetKernelSubGroupInfo, ClSetKernelArg,
     Kind,
 };
-use wormhole_opencl_protocol::argument::{ArgKind, KernelArg};
+use wormhole_opencl_protocol::argument::ArgKind;
 use wormhole_opencl_protocol::constants::*;
 use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::ndrange::{NdRange, Room, DIMENSIONS};
@@ -107,35 +108,33 @@ impl Kernel {
         Ok(Kernel { head, name })
     }
 
-    /// Posts a request that tells the server what has changed of the arguments.
-    #[inline(always)]
-    fn post_changes(
-        &self,
-        post: impl FnOnce(Vec<KernelArg<'_>>) -> Result<(), cl_int>,
-    ) -> Result<(), cl_int> {
-        // Locked meanwhile: another thread's launch counts on it.
-        let mut arguments = self.head.arguments().ok_or(CL_INVALID_KERNEL)?;
-        let have_changed = arguments.have_changed();
-        post(match have_changed {
-            true => arguments.changes(),
-            false => Vec::new(),
-        })?;
-        if have_changed {
-            let told = arguments.told();
-            drop(arguments);
-            drop(told);
-        }
-        Ok(())
+    /// Its arguments, locked: what has changed of them goes with a request, and another thread's
+    /// launch counts on it.
+    #[inline]
+    fn arguments(&self) -> Result<MappedMutexGuard<'static, Arguments>, cl_int> {
+        self.head.arguments().ok_or(CL_INVALID_KERNEL)
     }
 
     /// Tells the server what has changed of the arguments, for what depends on them and cannot
     /// bring them itself.
     fn settle(&self) -> Result<(), cl_int> {
-        let kernel = self.name;
-        self.post_changes(|args| match args.is_empty() {
-            true => Ok(()),
-            false => connection::post(&ClSetKernelArg { kernel, args }),
-        })
+        let arguments = self.arguments()?;
+        if arguments.have_changed() {
+            let (kernel, args) = (self.name, arguments.changes());
+            connection::post(&ClSetKernelArg { kernel, args })?;
+        }
+        told(arguments);
+        Ok(())
+    }
+}
+
+/// What has changed of the arguments was posted.
+#[inline]
+fn told(mut arguments: MappedMutexGuard<'_, Arguments>) {
+    if arguments.have_changed() {
+        let told = arguments.told();
+        drop(arguments);
+        drop(told);
     }
 }
 
@@ -327,16 +326,16 @@ pub(crate) unsafe fn launch(
     let mut room = [0; size_of::<Room>()];
     let range = NdRange::new(&mut room, global, offset, local);
     let range = range.ok_or(CL_INVALID_WORK_DIMENSION)?;
-    kernel.post_changes(|args| {
-        connection::post(&ClEnqueueNDRangeKernel {
-            command_queue: queue,
-            kernel: kernel.name,
-            args,
-            range,
-            event_wait_list: waits,
-            event: event.as_ref().map_or(Handle::NULL, Wanted::handle),
-        })
+    let arguments = kernel.arguments()?;
+    connection::post(&ClEnqueueNDRangeKernel {
+        command_queue: queue,
+        kernel: kernel.name,
+        args: arguments.changes(),
+        range,
+        event_wait_list: waits,
+        event: event.as_ref().map_or(Handle::NULL, Wanted::handle),
     })?;
+    told(arguments);
     if let Some(event) = event {
         event.give();
     }
