@@ -2,6 +2,7 @@
 //! OpenCL's objects, each released when dropped.
 
 use std::ffi::CString;
+use std::marker::PhantomData;
 use std::ptr::{null, null_mut};
 
 use crate::ffi::*;
@@ -158,24 +159,49 @@ pub struct Kernel(cl_kernel);
 // SAFETY: OpenCL's objects are no thread's own.
 unsafe impl Send for Kernel {}
 
-/// What a kernel's argument can be.
+/// What a kernel's argument is set to, as `clSetKernelArg` gets it.
 #[derive(Clone, Copy)]
-pub enum Argument<'a> {
-    Memory(&'a Buffer),
-    Uint(u32),
-    Float(f32),
+pub struct Argument<'a> {
+    size: usize,
+    bytes: [u8; 8],
+    buffer: PhantomData<&'a Buffer>,
+}
+
+impl<'a> Argument<'a> {
+    fn new<const N: usize>(value: [u8; N]) -> Self {
+        let mut bytes = [0; 8];
+        bytes[..N].copy_from_slice(&value);
+        Argument {
+            size: N,
+            bytes,
+            buffer: PhantomData,
+        }
+    }
+
+    pub fn memory(buffer: &'a Buffer) -> Self {
+        Self::new((buffer.memory as usize).to_ne_bytes())
+    }
+
+    pub fn uint(number: u32) -> Self {
+        Self::new(number.to_ne_bytes())
+    }
+
+    pub fn float(number: f32) -> Self {
+        Self::new(number.to_ne_bytes())
+    }
 }
 
 impl Kernel {
-    pub fn set(&self, index: u32, argument: Argument<'_>) -> Result<()> {
-        let (size, value) = match &argument {
-            Argument::Memory(buffer) => (size_of::<cl_mem>(), (&raw const buffer.memory).cast()),
-            Argument::Uint(number) => (size_of::<u32>(), (&raw const *number).cast()),
-            Argument::Float(number) => (size_of::<f32>(), (&raw const *number).cast()),
-        };
-        // SAFETY: the value has that size; of another type than the kernel's it would be another number.
-        let status = unsafe { clSetKernelArg(self.0, index, size, value) };
-        check(status, "clSetKernelArg")
+    /// Sets the first arguments, as many as there are.
+    #[inline]
+    pub fn set_all(&self, arguments: &[Argument<'_>]) -> Result<()> {
+        let mut failed = CL_SUCCESS;
+        for (index, argument) in (0..).zip(arguments) {
+            let (size, value) = (argument.size, argument.bytes.as_ptr().cast());
+            // SAFETY: the value has that size; of another type than the kernel's it would be another number.
+            failed = failed.min(unsafe { clSetKernelArg(self.0, index, size, value) });
+        }
+        check(failed, "clSetKernelArg")
     }
 }
 

@@ -90,8 +90,7 @@ struct Launch<'a> {
 }
 
 fn launches<'a>(device: &Device, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
-    use Argument::{Float, Uint};
-    let b = Argument::Memory;
+    let b = Argument::memory;
     let Memory {
         x,
         labels,
@@ -111,9 +110,9 @@ fn launches<'a>(device: &Device, memory: &'a Memory) -> Result<Vec<Launch<'a>>> 
     let (w, v, g) = (&memory.weights, &memory.velocity, &memory.gradient);
     let (units, answers) = ((BATCH * HIDDEN, 64), (BATCH * OUTPUTS, 32));
     let (rows, one) = ((BATCH, BATCH), (1, 1));
-    let scale = Float(1.0 / BATCH as f32);
-    let columns = |n: usize| Uint(n as u32);
-    let (rate, decay) = (Float(RATE), Float(DECAY));
+    let scale = Argument::float(1.0 / BATCH as f32);
+    let columns = |n: usize| Argument::uint(n as u32);
+    let (rate, decay) = (Argument::float(RATE), Argument::float(DECAY));
     // The kernel, work-items with those of a work-group, and its arguments.
     let list = [
         ("hidden", units, vec![b(h), b(x), b(&w.w1)]),
@@ -228,9 +227,7 @@ impl<'a> Training<'a> {
             queue.write_later(&memory.labels, labels)?;
         }
         for launch in &self.launches {
-            for (index, argument) in (0..).zip(&launch.arguments) {
-                launch.kernel.set(index, *argument)?;
-            }
+            launch.kernel.set_all(&launch.arguments)?;
             queue.launch(&launch.kernel, launch.global, launch.local)?;
         }
         // SAFETY: the variable lives until the queue has finished, which is next; an error ends the program.
