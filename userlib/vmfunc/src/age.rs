@@ -12,14 +12,29 @@ use crate::lock;
 
 /// Time between two looks: a batch is delivered when it is one to two of these old.
 const LOOK: Duration = Duration::from_millis(20);
+/// If so many looks in a row have found that calls deliver what is posted, the next one waits so
+/// long: then a batch that no call delivers gets that old, and one more look.
+const BUSY: u32 = 8;
+const LATER: Duration = Duration::from_millis(80);
 /// Longest that [`Watch::end`] waits for the thread.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Something whose batch may get old.
 pub(crate) trait Ages: Send + Sync + 'static {
-    /// Delivers the batch if it is the one that `seen` is of. False if nobody has posted since: the
-    /// thread can sleep, until it is woken.
-    fn look(&self, seen: &mut Seen) -> bool;
+    /// Delivers the batch if it is the one that `seen` is of.
+    fn look(&self, seen: &mut Seen) -> Next;
+}
+
+/// When the thread looks next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// When it is woken: nobody has posted since.
+    Woken,
+    Soon,
+    /// Soon if a batch has `begun`; calls have delivered others since the last look.
+    Busy {
+        begun: bool,
+    },
 }
 
 /// The batches of a client, under its lock.
@@ -42,7 +57,10 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
     Old,
+    /// One has begun.
     Young,
+    /// One was delivered since the last look.
+    Busy,
     /// Nothing is posted, nor was anything since the last look.
     Idle,
 }
@@ -78,6 +96,7 @@ impl Age {
                 self.asleep = true;
                 Finding::Idle
             }
+            (false, _) if before.delivered != now.delivered => Finding::Busy,
             (false, _) => Finding::Young,
         }
     }
@@ -192,15 +211,18 @@ fn start<A: Ages>(of: Weak<A>) -> Option<Arc<Bell>> {
 
 fn watch<A: Ages>(bell: &Bell, of: &Weak<A>) {
     loop {
-        let mut seen = Seen::default();
+        let (mut seen, mut busy, mut pause) = (Seen::default(), 0u32, LOOK);
         loop {
-            if !bell.sleep(LOOK, |_| true) {
+            if !bell.sleep(pause, |_| true) {
                 return;
             }
             let Some(client) = of.upgrade() else { return };
-            if !client.look(&mut seen) {
-                break;
-            }
+            (busy, pause) = match client.look(&mut seen) {
+                Next::Woken => break,
+                Next::Soon => (0, LOOK),
+                Next::Busy { begun: false } if busy >= BUSY => (busy, LATER),
+                Next::Busy { .. } => (busy.saturating_add(1), LOOK),
+            };
         }
         if !bell.sleep(Duration::MAX, |state| !state.rung) {
             return;
@@ -232,14 +254,14 @@ mod tests {
         assert_eq!(age.look(true, &mut seen), Finding::Young);
         assert_eq!(age.look(true, &mut seen), Finding::Old);
         age.end();
-        assert_eq!(age.look(false, &mut seen), Finding::Young);
-        // Delivered by itself between two looks, and another one begun.
+        assert_eq!(age.look(false, &mut seen), Finding::Busy);
         assert!(!age.begin());
         assert_eq!(age.look(true, &mut seen), Finding::Young);
+        // Delivered by itself between two looks, and another one begun.
         age.end();
-        assert_eq!(age.look(true, &mut seen), Finding::Young);
+        assert_eq!(age.look(true, &mut seen), Finding::Busy);
         age.end();
-        assert_eq!(age.look(false, &mut seen), Finding::Young);
+        assert_eq!(age.look(false, &mut seen), Finding::Busy);
         assert_eq!(age.look(false, &mut seen), Finding::Idle);
         assert!(age.begin());
     }
@@ -280,7 +302,9 @@ mod tests {
                     1 if world.begun => deliver(&mut age),
                     2 if !world.asleep => match age.look(world.begun, &mut next.seen) {
                         Finding::Old => deliver(&mut age),
-                        Finding::Young | Finding::Idle => next.looks += u32::from(world.begun),
+                        Finding::Young | Finding::Busy | Finding::Idle => {
+                            next.looks += u32::from(world.begun)
+                        }
                     },
                     _ => continue,
                 }

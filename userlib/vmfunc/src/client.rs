@@ -13,7 +13,7 @@ use wormhole_delegate::{CallError, Called};
 use wormhole_transport::{Client, Counts, Error, Kind};
 use wormhole_window::Count;
 
-use crate::age::{Age, Ages, Finding, Seen, Watch};
+use crate::age::{Age, Ages, Finding, Next, Seen, Watch};
 use crate::areas::{Areas, Lane, LANES};
 use crate::batch::{self, posted, Batch};
 use crate::free::{FreeLanes, Taken};
@@ -128,15 +128,15 @@ impl Front {
 }
 
 impl<D: Delegate> Ages for VmfuncClient<D> {
-    fn look(&self, seen: &mut Seen) -> bool {
+    fn look(&self, seen: &mut Seen) -> Next {
         // Unless somebody is at it.
         let Some(mut front) = self.front.try_lock() else {
-            return true;
+            return Next::Soon;
         };
         let begun = !front.batch.is_empty();
         match front.age.look(begun, seen) {
             // Another time.
-            Finding::Old if self.is_ahead(front.ahead) => true,
+            Finding::Old if self.is_ahead(front.ahead) => Next::Soon,
             Finding::Old => {
                 let sent = self
                     .check(&[])
@@ -146,10 +146,14 @@ impl<D: Delegate> Ages for VmfuncClient<D> {
                     false => Ok(()),
                 });
                 // What went wrong the next call hears.
-                self.noting_failure(sent).is_ok()
+                match self.noting_failure(sent) {
+                    Ok(()) => Next::Soon,
+                    Err(_) => Next::Woken,
+                }
             }
-            Finding::Young => true,
-            Finding::Idle => false,
+            Finding::Young => Next::Soon,
+            Finding::Busy => Next::Busy { begun },
+            Finding::Idle => Next::Woken,
         }
     }
 }
