@@ -136,6 +136,8 @@ fn entry(api: &Api, function: &Function) -> TokenStream {
         }
         _ => quote!(move || unsafe { marshal::#name(#(#args),*) }),
     };
+    let all: Vec<_> = function.params.iter().map(|param| &param.name).collect();
+    let declared = params(function, |_| true);
     let params = function.params.iter().map(|param| {
         let ty = &param.ty;
         let used = !stub || matches!(param.role, Role::Status);
@@ -149,7 +151,21 @@ fn entry(api: &Api, function: &Function) -> TokenStream {
     let (returns, body) = match &function.returns {
         None => (None, quote!(entry::nothing(#slot))),
         Some(ty) if function.returns_status() => {
-            (Some(quote!(-> #ty)), quote!(entry::status(#slot, #work)))
+            let body = match &function.custom.idle {
+                // What catches panics saves registers, which this needs not.
+                Some(path) => quote! {
+                    if unsafe { #path(#(#all),*) } {
+                        return entry::idle(#slot);
+                    }
+                    #[inline(never)]
+                    unsafe extern "C" fn otherwise(#declared) -> #ty {
+                        entry::status(#slot, #work)
+                    }
+                    unsafe { otherwise(#(#all),*) }
+                },
+                None => quote!(entry::status(#slot, #work)),
+            };
+            (Some(quote!(-> #ty)), body)
         }
         Some(ty) => {
             let status = match function.status_param() {

@@ -25,6 +25,7 @@
 //! | `check(condition, STATUS)` | checked by the client, over the C parameters |
 //! | `needs(path, STATUS)` | asked by the client of the object that the first handle is of |
 //! | `custom(client = path, server = path)` | written by hand on that side |
+//! | `custom(idle = path, …)` | of a function that returns a status: asked first whether there is nothing to do; cannot panic |
 //! | `message(request(…), reply(…))` | the message, where it does not follow from the parameters |
 //! | `defer(handle)` | account of the posted call's failure |
 //! | `report(handle)`, `report(all)` | reports the failure of that account, or of any |

@@ -74,6 +74,8 @@ pub struct Check {
 pub struct Custom {
     /// Function of the client crate.
     pub client: Option<Path>,
+    /// Another one, which is asked first whether there is nothing to do.
+    pub idle: Option<Path>,
     /// Function of the server crate.
     pub server: Option<Path>,
 }

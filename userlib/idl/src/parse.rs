@@ -337,6 +337,7 @@ fn function(api: &Api, rules: &[Rule], item: &ForeignItemFn, slot: u16) -> Resul
                 let mut args = Args::of(attr)?;
                 function.custom = Custom {
                     client: args.path("client")?,
+                    idle: args.path("idle")?,
                     server: args.path("server")?,
                 };
                 args.done()?;
@@ -475,6 +476,13 @@ fn consistent(function: &Function) -> Result<()> {
             ));
         }
         _ => {}
+    }
+    let by_hand = function.custom.client.is_some() && function.returns_status();
+    if function.custom.idle.is_some() && !by_hand {
+        return Err(Error::new(
+            function.name.span(),
+            "idle is a function by hand that returns a status",
+        ));
     }
     // One of the wire alone is no function of the client's.
     let client = function.custom.client.is_some() || function.since == Since::Wire;

@@ -29,13 +29,15 @@ fn everything_is_generated_from_a_good_one() {
          #[since(1.2)] #[call(sync)] #[report(queue)] #[needs(can::ask, BAD_OPERATION)]
          pub fn ask(queue: queue_t, #[output] answer: *mut u32,
              #[output(new)] event: *mut queue_t) -> cl_int;
+         #[since(1.2)] #[call(sync)] #[custom(client = a::set, idle = a::is_set)]
+         pub fn set(queue: queue_t, n: u32) -> cl_int;
          #[since(1.2)] #[refused(BAD_OPERATION)] #[check(n > 0, BAD_VALUE)]
          pub fn lacking(queue: queue_t, n: u32, #[input(cstr, len = n)] names: *mut *const c_char)
              -> cl_int;
          #[since(1.3)] #[stub(BAD_OPERATION)] pub fn later(queue: queue_t) -> queue_t;",
     )
     .unwrap();
-    assert_eq!(api.functions.len(), 5);
+    assert_eq!(api.functions.len(), 6);
     for source in [
         protocol::generate(&api).unwrap(),
         client::generate(&api).unwrap(),
@@ -49,8 +51,12 @@ fn everything_is_generated_from_a_good_one() {
     }
     let client = client::generate(&api).unwrap();
     assert!(client.contains("if !can::ask(&queue_object)"), "{client}");
+    assert!(
+        client.contains("if unsafe { a::is_set(queue, n) }"),
+        "{client}"
+    );
     let table = coverage::table(&api, (1, 2));
-    assert!(table.contains("3 of 4 functions work"), "{table}");
+    assert!(table.contains("4 of 5 functions work"), "{table}");
     assert!(table.contains("1 are refused"), "{table}");
     assert!(!table.contains("later"), "{table}");
 }
@@ -179,6 +185,10 @@ fn mistakes_are_named() {
         (
             "#[call(sync)] #[message(request(n: u32))] pub fn f() -> cl_int;",
             "both sides by hand",
+        ),
+        (
+            "#[call(sync)] #[custom(idle = a::b)] pub fn f() -> cl_int;",
+            "by hand that returns a status",
         ),
         (
             "#[call(release)] pub fn put(q: queue_t) -> cl_int;",

@@ -342,7 +342,8 @@ unsafe extern "C" {
     #[since(1.0)]
     #[call(posted)]
     #[defer(kernel)]
-    #[custom(client = crate::kernel::set_arg, server = crate::kernel::set_args)]
+    #[custom(client = crate::kernel::set_arg, idle = crate::kernel::is_set, server =
+        crate::kernel::set_args)]
     #[message(request(kernel: Handle, args: Vec<KernelArg<'a>>), reply())]
     pub fn clSetKernelArg(
         kernel: cl_kernel, arg_index: cl_uint, arg_size: usize, arg_value: *const c_void,

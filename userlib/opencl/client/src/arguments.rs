@@ -10,6 +10,7 @@ use wormhole_opencl_protocol::handle::Handle;
 use wormhole_opencl_protocol::wire::Few;
 
 use crate::head::Head;
+use crate::last::Last;
 use crate::object::Object;
 
 /// What the program gives for an argument: a size, and that many bytes or null.
@@ -141,6 +142,21 @@ impl Arguments {
             all: kinds.into_iter().map(Argument::new).collect(),
             changed: 0,
             held: Vec::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Notes what an argument is set to.
+    pub(crate) fn note(&self, index: usize, last: &Last) {
+        let Some(argument) = self.all.get(index) else {
+            return;
+        };
+        match argument.set && !argument.null && Argument::is_word(argument.size) {
+            true => last.note(index, argument.size, argument.word, argument.object),
+            false => last.note_other(index),
         }
     }
 

@@ -45,6 +45,13 @@ pub(crate) fn status(slot: u16, work: impl FnOnce() -> Result<(), cl_int>) -> cl
     }
 }
 
+/// A function that returns a status, and has nothing to do.
+#[inline]
+pub(crate) fn idle(slot: u16) -> cl_int {
+    stats::count_call(slot);
+    CL_SUCCESS
+}
+
 /// A function that returns a pointer, and the status through another.
 ///
 /// # Safety

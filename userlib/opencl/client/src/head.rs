@@ -15,6 +15,7 @@ use wormhole_opencl_protocol::handle::Handle;
 
 use crate::api::DISPATCH;
 use crate::arguments::Arguments;
+use crate::last::Last;
 use crate::object::Object;
 
 /// A place for an object, as the ICD loader expects it.
@@ -25,7 +26,10 @@ pub(crate) struct Head {
     name: AtomicU64,
     kind: AtomicU8,
     held: Mutex<Held>,
-    /// If it is a kernel.
+    /// If it is a kernel: what its arguments were set to last, to be compared without a lock.
+    /// Changed under the next one.
+    last: Last,
+    /// And all that there is to know of them.
     arguments: Mutex<Option<Box<Arguments>>>,
 }
 
@@ -40,13 +44,18 @@ pub(crate) struct Held {
 }
 
 impl Head {
-    fn new() -> Self {
+    const fn new() -> Self {
         Head {
             dispatch: &DISPATCH,
             name: AtomicU64::new(0),
             kind: AtomicU8::new(0),
-            held: Mutex::default(),
-            arguments: Mutex::default(),
+            held: Mutex::new(Held {
+                weak: Weak::new(),
+                object: None,
+                references: 0,
+            }),
+            last: Last::new(),
+            arguments: Mutex::new(None),
         }
     }
 
@@ -66,7 +75,15 @@ impl Head {
     }
 
     pub(crate) fn set_arguments(&self, arguments: Arguments) {
-        *self.arguments.lock() = Some(Box::new(arguments));
+        let mut place = self.arguments.lock();
+        self.last.begin(arguments.len());
+        *place = Some(Box::new(arguments));
+    }
+
+    /// What a kernel's arguments were set to last.
+    #[inline]
+    pub(crate) fn last(&self) -> &Last {
+        &self.last
     }
 
     /// The live object here.
@@ -116,7 +133,10 @@ impl Head {
         self.name.store(0, Ordering::Release);
         *self.lock() = Held::default();
         // They may hold the last reference to an object.
-        let arguments = self.arguments.lock().take();
+        let mut place = self.arguments.lock();
+        self.last.end();
+        let arguments = place.take();
+        drop(place);
         drop(arguments);
     }
 }
@@ -126,7 +146,11 @@ const FIRST: usize = 256;
 /// So many objects can be live at once as heads are in so many slabs.
 const SLABS: usize = 23;
 
-static HEADS: [AtomicPtr<Head>; SLABS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLABS];
+/// The first slab. Most programs need no other.
+static HEADS: [Head; FIRST] = [const { Head::new() }; FIRST];
+/// The others; null until they are needed.
+static FURTHER: [AtomicPtr<Head>; SLABS - 1] =
+    [const { AtomicPtr::new(std::ptr::null_mut()) }; SLABS - 1];
 
 /// How many heads a slab has.
 fn len(slab: usize) -> usize {
@@ -150,7 +174,10 @@ fn place(index: u32) -> (usize, usize) {
 /// `None` if there can be no more.
 pub(crate) fn make(index: u32) -> Option<()> {
     let (slab, at) = place(index);
-    let heads = HEADS.get(slab)?;
+    let Some(further) = slab.checked_sub(1) else {
+        return Some(());
+    };
+    let heads = FURTHER.get(further)?;
     if at == 0 {
         let made: Box<[Head]> = (0..len(slab)).map(|_| Head::new()).collect();
         heads.store(Box::leak(made).as_mut_ptr(), Ordering::Release);
@@ -161,7 +188,10 @@ pub(crate) fn make(index: u32) -> Option<()> {
 /// The head of this number, if it was made.
 pub(crate) fn at(index: u32) -> Option<&'static Head> {
     let (slab, at) = place(index);
-    let heads = HEADS.get(slab)?.load(Ordering::Acquire);
+    let Some(further) = slab.checked_sub(1) else {
+        return HEADS.get(at);
+    };
+    let heads = FURTHER.get(further)?.load(Ordering::Acquire);
     if heads.is_null() {
         return None;
     }
@@ -172,34 +202,37 @@ pub(crate) fn at(index: u32) -> Option<&'static Head> {
 /// The head at an address that the program gives.
 #[inline]
 pub(crate) fn find(address: usize) -> Option<&'static Head> {
-    let first = HEADS[0].load(Ordering::Acquire);
-    // Few programs need another slab.
-    match address.wrapping_sub(first as usize) < FIRST * size_of::<Head>() {
-        true => within(first, address),
-        false => find_further(address),
+    match find_first(address) {
+        Some(head) => Some(head),
+        None => find_further(address),
     }
 }
 
+/// As [`find`], if it is of the first slab: the way to all others calls something.
+#[inline(always)]
+pub(crate) fn find_first(address: usize) -> Option<&'static Head> {
+    let offset = address.wrapping_sub(HEADS.as_ptr() as usize);
+    match offset % size_of::<Head>() {
+        0 => HEADS.get(offset / size_of::<Head>()),
+        _ => None,
+    }
+}
+
+#[inline(never)]
 fn find_further(address: usize) -> Option<&'static Head> {
-    for (slab, heads) in HEADS.iter().enumerate().skip(1) {
+    for (slab, heads) in (1..).zip(&FURTHER) {
         let heads = heads.load(Ordering::Acquire);
         if heads.is_null() {
             return None;
         }
-        if address.wrapping_sub(heads as usize) < len(slab) * size_of::<Head>() {
-            return within(heads, address);
+        let offset = address.wrapping_sub(heads as usize);
+        let (at, rest) = (offset / size_of::<Head>(), offset % size_of::<Head>());
+        if at < len(slab) {
+            // SAFETY: a slab is never freed, and has more heads than this.
+            return (rest == 0).then(|| unsafe { &*heads.add(at) });
         }
     }
     None
-}
-
-/// The head at an address within a slab, or where one would be that is null.
-#[inline]
-fn within(heads: *mut Head, address: usize) -> Option<&'static Head> {
-    let offset = address.wrapping_sub(heads as usize);
-    let (at, rest) = (offset / size_of::<Head>(), offset % size_of::<Head>());
-    // SAFETY: a slab is never freed, and the callers found the address within this one.
-    (rest == 0 && !heads.is_null()).then(|| unsafe { &*heads.add(at) })
 }
 
 #[cfg(test)]

@@ -138,6 +138,25 @@ fn told(mut arguments: MappedMutexGuard<'_, Arguments>) {
     }
 }
 
+/// Whether an argument is known to be set to this: many programs set all of them before each
+/// launch. If it is not, it may be nevertheless.
+///
+/// # Safety
+/// As for [`set_arg`].
+#[inline]
+pub(crate) unsafe fn is_set(
+    kernel: cl_kernel,
+    arg_index: cl_uint,
+    arg_size: usize,
+    arg_value: *const c_void,
+) -> bool {
+    match head::find_first(kernel as usize) {
+        // SAFETY: the caller promises `arg_size` bytes, or null.
+        Some(head) => unsafe { head.last().is(arg_index as usize, arg_size, arg_value) },
+        None => false,
+    }
+}
+
 /// `clSetKernelArg`: checked and kept here.
 ///
 /// # Safety
@@ -148,25 +167,21 @@ pub(crate) unsafe fn set_arg(
     arg_size: usize,
     arg_value: *const c_void,
 ) -> Result<(), cl_int> {
-    let head = registry::head(Kind::Kernel, kernel as usize)?;
+    let kernel = Kernel::at(kernel as usize)?;
     // SAFETY: the caller promises `arg_size` bytes, or null.
     let bytes = unsafe { input::bytes(arg_value.cast(), arg_size, 0) }.ok();
     let given = Given::new(arg_size, bytes);
     let index = arg_index as usize;
-    // Many programs set all of them before each launch.
-    let arguments = head.arguments();
-    if arguments.is_some_and(|arguments| arguments.is(index, &given)) {
-        return Ok(());
-    }
-    change_arg(head, index, &given)
-}
-
-/// Sets an argument to something else.
-#[inline(never)]
-fn change_arg(head: &Head, index: usize, given: &Given<'_>) -> Result<(), cl_int> {
-    let mut arguments = head.arguments().ok_or(CL_INVALID_KERNEL)?;
-    let kind = arguments.kind(index).ok_or(CL_INVALID_ARG_INDEX)?;
-    let before = arguments.set(index, given, checked(kind, given)?);
+    let mut arguments = kernel.arguments()?;
+    let before = match arguments.is(index, &given) {
+        true => None,
+        false => {
+            let kind = arguments.kind(index).ok_or(CL_INVALID_ARG_INDEX)?;
+            let named = checked(kind, &given)?;
+            arguments.set(index, &given, named)
+        }
+    };
+    arguments.note(index, kernel.head.last());
     drop(arguments);
     drop(before);
     Ok(())

@@ -27,6 +27,7 @@ mod icd;
 mod image;
 mod input;
 mod kernel;
+mod last;
 mod log;
 mod map;
 mod memory;

@@ -133,17 +133,6 @@ pub(crate) fn name(kind: Kind, address: usize) -> Result<Handle, cl_int> {
         .ok_or(kind.invalid())
 }
 
-/// The head of the live object of this kind at `address`.
-///
-/// # Errors
-/// As for [`get`].
-#[inline]
-pub(crate) fn head(kind: Kind, address: usize) -> Result<&'static Head, cl_int> {
-    head::find(address)
-        .filter(|head| head.name(kind).is_some())
-        .ok_or(kind.invalid())
-}
-
 /// As [`name`]; null for a null handle.
 pub(crate) fn name_optional(kind: Kind, address: usize) -> Result<Handle, cl_int> {
     match address {
