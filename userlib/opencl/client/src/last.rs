@@ -2,7 +2,7 @@
 //! What the arguments of a kernel were set to last, as far as those are words: many programs set
 //! all of them before each launch, mostly to what they are. To compare takes no lock.
 //!
-//! A program must not set arguments of a kernel in several threads at once (OpenCL 1.2, 5.7.2). If
+//! A program must not set arguments of a kernel in several threads at once (OpenCL 1.2, A.2). If
 //! it does, it may be that one of the values is taken for set that is not; no more than that.
 
 use std::ffi::c_void;
