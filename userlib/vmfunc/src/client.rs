@@ -335,7 +335,7 @@ impl<D: Delegate> VmfuncClient<D> {
                 return self.fetch(lane, answer.len, reply);
             }
         }
-        self.batch_by_ring(&front.batch)?;
+        self.batch_by_ring(front.batch.bytes())?;
         front.clear(begun);
         drop(locked);
         self.call_by_ring(request, reply)
@@ -556,7 +556,7 @@ impl<D: Delegate> VmfuncClient<D> {
         }
         let answer = self.deliver_batch(self.areas.shared(), &front.batch)?;
         if answer.is_none() {
-            self.batch_by_ring(&front.batch)?;
+            self.batch_by_ring(front.batch.bytes())?;
         }
         front.clear(true);
         match answer {
@@ -574,8 +574,8 @@ impl<D: Delegate> VmfuncClient<D> {
     }
 
     /// Posts what was posted by ring, now that exitless calls were refused.
-    fn batch_by_ring(&self, batch: &Batch) -> Result<(), Error> {
-        self.all_by_ring(batch.bytes())
+    fn batch_by_ring(&self, batch: &[u8]) -> Result<(), Error> {
+        posted(batch).try_for_each(|request| self.post_by_ring(&[IoSlice::new(request)]))
     }
 
     /// As [`batch_by_ring`](Self::batch_by_ring), of a batch that is in a lane's area alone. The
@@ -584,11 +584,7 @@ impl<D: Delegate> VmfuncClient<D> {
     fn area_by_ring(&self, lane: &Lane, size: u64) -> Result<(), Error> {
         let mut batch = Vec::new();
         self.areas.read_request(lane, size, &mut batch)?;
-        self.all_by_ring(&batch)
-    }
-
-    fn all_by_ring(&self, batch: &[u8]) -> Result<(), Error> {
-        posted(batch).try_for_each(|request| self.post_by_ring(&[IoSlice::new(request)]))
+        self.batch_by_ring(&batch)
     }
 
     fn post_by_ring(&self, request: &[IoSlice<'_>]) -> Result<(), Error> {
