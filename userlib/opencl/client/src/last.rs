@@ -106,13 +106,16 @@ impl Last {
         self.count.store(0, Ordering::Release);
     }
 
+    /// What `of` says of an argument's word, if there is one.
     #[inline]
-    fn word(&self, index: usize) -> Option<&Word> {
+    fn word<T>(&self, index: usize, of: impl FnOnce(&Word) -> T) -> Option<T> {
         if index >= self.count.load(Ordering::Acquire) {
             return None;
         }
         // SAFETY: by the invariants.
-        Some(unsafe { &*self.first.load(Ordering::Relaxed).add(index) })
+        Some(of(unsafe {
+            &*self.first.load(Ordering::Relaxed).add(index)
+        }))
     }
 
     /// Whether an argument is known to be set to the `size` bytes at `value`.
@@ -121,18 +124,13 @@ impl Last {
     /// They are valid for reading, unless it is null.
     #[inline]
     pub(crate) unsafe fn is(&self, index: usize, size: usize, value: *const c_void) -> bool {
-        if index >= self.count.load(Ordering::Acquire) {
-            return false;
-        }
-        // SAFETY: by the invariants; the caller promises the rest.
-        unsafe { (*self.first.load(Ordering::Relaxed).add(index)).is(size, value) }
+        // SAFETY: the caller promises it.
+        self.word(index, |word| unsafe { word.is(size, value) }) == Some(true)
     }
 
     /// An argument was set to something that is no word.
     pub(crate) fn note_other(&self, index: usize) {
-        if let Some(word) = self.word(index) {
-            word.size.store(NONE, Ordering::Relaxed);
-        }
+        self.word(index, |word| word.size.store(NONE, Ordering::Relaxed));
     }
 
     /// An argument was set to a value of 4 or 8 bytes, and to that object if it is one. One thread
@@ -144,18 +142,20 @@ impl Last {
         value: u64,
         object: Option<(&'static Head, Handle)>,
     ) {
-        let Some(word) = self.word(index).filter(|_| matches!(size, 4 | 8)) else {
+        if !matches!(size, 4 | 8) {
             return;
-        };
+        }
         let (head, name) = match object {
             Some((head, name)) => (std::ptr::from_ref(head).cast_mut(), name.to_bits()),
             None => (std::ptr::null_mut(), 0),
         };
-        word.size.store(NONE, Ordering::Relaxed);
-        word.value.store(value, Ordering::Relaxed);
-        word.head.store(head, Ordering::Relaxed);
-        word.name.store(name, Ordering::Relaxed);
-        word.size.store(size, Ordering::Relaxed);
+        self.word(index, |word| {
+            word.size.store(NONE, Ordering::Relaxed);
+            word.value.store(value, Ordering::Relaxed);
+            word.head.store(head, Ordering::Relaxed);
+            word.name.store(name, Ordering::Relaxed);
+            word.size.store(size, Ordering::Relaxed);
+        });
     }
 }
 
