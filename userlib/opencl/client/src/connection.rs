@@ -499,7 +499,8 @@ pub(crate) fn wait<'a, R: Request<'a>, T>(
     take: impl FnOnce(R::Reply<'_>) -> T,
 ) -> Result<T, cl_int> {
     let connection = connection()?;
-    let frame = request.frame();
+    let mut frame = Writer::new();
+    request.put_whole(0, &mut frame);
     connection.exchange::<R, T>(take, |reply| {
         frame.with_parts(|parts| connection.client.wait(parts, reply))
     })
@@ -563,7 +564,8 @@ pub(crate) fn post_transfer<'a, R: Request<'a>>(
     let mut reads = connection.reads();
     let number = connection.next_number();
     reads.waiting.insert(number, landing);
-    let frame = request(number).frame();
+    let mut frame = Writer::new();
+    request(number).put_whole(0, &mut frame);
     let posted = frame.with_parts(|parts| connection.client.post(parts));
     if posted.is_err() {
         reads.waiting.remove(&number);

@@ -26,21 +26,15 @@ pub trait Request<'a>: Wire<'a> {
     /// What the server answers, if it is asked to.
     type Reply<'r>: Wire<'r>;
 
-    /// The whole request.
+    /// The whole request, without flags.
     #[inline]
     fn frame(&self) -> Writer<'a> {
-        self.flagged(0)
-    }
-
-    /// The whole request, with flags.
-    #[inline]
-    fn flagged(&self, flags: u16) -> Writer<'a> {
         let mut w = Writer::new();
-        self.put_whole(flags, &mut w);
+        self.put_whole(0, &mut w);
         w
     }
 
-    /// Appends the whole request, with flags.
+    /// Appends the whole request, with flags. What is returned instead is copied.
     #[inline]
     fn put_whole(&self, flags: u16, w: &mut Writer<'a>) {
         Self::FUNCTION.put(w);
